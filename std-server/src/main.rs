@@ -1,0 +1,3 @@
+//! The Strandline server binary.
+
+fn main() {}
