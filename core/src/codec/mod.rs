@@ -1,0 +1,5 @@
+//! Bytes to values and back, without state.
+
+pub mod check;
+pub mod extent;
+pub mod frame;

@@ -1,0 +1,3 @@
+//! Actions into the ordered primitive steps of a medium. All crash-ordering below the engine is here.
+
+pub mod posix;

@@ -1,0 +1,617 @@
+//! The engine: records in, actions out.
+//!
+//! ```text
+//!  append ─► staging ─► Write ─► Sync ─► acknowledged
+//!               │
+//!               └ segment full ─► next listed segment          poll() hands out one action at a time,
+//!  snapshot kept ─► retention ─► revision ─► Release           complete() takes its result
+//!  spares low ─► Prepare ─► listed by a revision ─► ready
+//! ```
+//!
+//! The rule of use: after an append or a completion call [`Store::poll`] until it is idle; carry out each action it hands out,
+//! in any order, and [`Store::complete`] it.
+//!
+//! Invariants: an action depends on no other outstanding one; a segment is begun only when the revision that lists it is
+//! durable; an extent is used again or released only when the revision that frees it is durable; after a failed write or sync
+//! nothing is handed out any more.
+//! It does no I/O, keeps no clock, and can only be made by [`crate::recovery::Recovery`].
+
+mod durability;
+mod revise;
+mod space;
+
+use durability::Durability;
+use revise::Revising;
+use space::Space;
+
+use crate::action::{Action, Buffer, Event, Failure, Output, Refused, Span};
+use crate::codec::check::Checksum;
+use crate::geometry::Geometry;
+use crate::manifest::{Loan, Loss, Manifest, Segment, Snapshot};
+use crate::staging::Staging;
+use crate::types::{EffectId, Epoch, Extent, Lsn, Millis, Position, Revision, Settled, StoreId, Ticks};
+use crate::wal::mark_bytes;
+use crate::wal::writer::{Batch, Place, Witness, Writer};
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The group's sync.
+    Always,
+    /// The group's write; a sync follows when the oldest unsynced record is this old.
+    Periodic {
+        /// Microseconds.
+        interval_micros: u64,
+        /// Also after this many records.
+        records: Option<u32>,
+    },
+    /// The group's write; sealed segments are synced in the background.
+    Never,
+}
+
+/// How a store behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What an acknowledgement waits for.
+    pub mode: Mode,
+    /// How many snapshots are kept; fewer than two count as two.
+    pub keep_snapshots: usize,
+    /// How long the log is idle before its last batch gets a witness, microseconds.
+    pub idle_mark_micros: u64,
+    /// How long to wait after a failed preparation, microseconds.
+    pub retry_micros: u64,
+}
+
+impl Config {
+    /// The defaults with this mode.
+    #[must_use]
+    pub const fn new(mode: Mode) -> Self {
+        Self { mode, keep_snapshots: 7, idle_mark_micros: 1_000_000, retry_micros: 1_000_000 }
+    }
+}
+
+/// What time it is, as the adapter says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic.
+    pub ticks: Ticks,
+    /// Wall clock.
+    pub wall: Millis,
+}
+
+/// Who may take the last segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Ordinary records leave it alone.
+    Ordinary,
+    /// Records that free space, such as deletes, may use it.
+    Reclaim,
+}
+
+/// Whether the store takes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Closing: the rest is written and synced, then the seal.
+    Closing,
+    /// The seal has been handed out.
+    Sealing,
+    Closed,
+    Halted(Failure),
+}
+
+/// A batch that is being written.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    id: EffectId,
+    buffer: Buffer,
+    bytes: u32,
+}
+
+/// Where the next batch goes.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    extent: u32,
+    position: Position,
+}
+
+/// The engine over a cached medium.
+#[derive(Debug)]
+pub struct Store<C, L: Loan> {
+    config: Config,
+    writer: Writer,
+    manifest: Manifest<L>,
+    staging: Staging<L::Bytes>,
+    durability: Durability,
+    revising: Revising<L::Bytes>,
+    space: Space,
+    phase: Phase,
+    flight: Option<Flight>,
+    tail: Tail,
+    next: Lsn,
+    time: Millis,
+    /// The open half could not take a record.
+    pressed: bool,
+    /// The last batch with records has no mark behind it since this time.
+    unwitnessed: Option<Ticks>,
+    events: heapless::Deque<Event, 16>,
+    last_id: EffectId,
+    check: core::marker::PhantomData<C>,
+}
+
+/// What recovery hands over.
+pub(crate) struct Recovered<L: Loan> {
+    pub(crate) config: Config,
+    pub(crate) writer: Writer,
+    pub(crate) manifest: Manifest<L>,
+    pub(crate) halves: [L::Bytes; 2],
+    pub(crate) frame: L::Bytes,
+    pub(crate) extent: u32,
+    pub(crate) settled: Settled,
+    pub(crate) manifest_place: (u32, u32),
+    pub(crate) next_extent: u32,
+    pub(crate) last_id: EffectId,
+}
+
+impl<C: Checksum, L: Loan> Store<C, L> {
+    pub(crate) fn new(from: Recovered<L>) -> Self {
+        let [left, right] = from.halves;
+        let (extent, offset) = from.manifest_place;
+        let revision = from.manifest.head.revision;
+        Self {
+            config: from.config,
+            writer: from.writer,
+            time: from.manifest.head.time,
+            staging: Staging::new(left, right),
+            durability: Durability::new(from.settled),
+            revising: Revising::new(from.frame, revision, extent, offset),
+            space: Space::new(from.next_extent),
+            phase: Phase::Open,
+            flight: None,
+            tail: Tail { extent: from.extent, position: from.settled.position },
+            next: from.settled.lsn,
+            pressed: false,
+            unwitnessed: None,
+            events: heapless::Deque::new(),
+            last_id: from.last_id,
+            manifest: from.manifest,
+            check: core::marker::PhantomData,
+        }
+    }
+
+    /// Takes a record; it is acknowledged when [`Self::acknowledged`] is above the LSN that is returned.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing changed, and no LSN was used.
+    #[inline]
+    pub fn append(&mut self, record: &[u8], priority: Priority) -> Result<Lsn, Refused> {
+        let bytes = self.writer.record_bytes(record.len());
+        let half = self.staging.open_mut();
+        if let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut())
+            && batch.used as usize + bytes <= batch.limit as usize
+            && self.phase == Phase::Open
+            && let Some(lsn) = batch.push::<C>(record, buffer.as_mut())
+        {
+            self.next = lsn.next();
+            return Ok(lsn);
+        }
+        self.ready(record.len(), priority)?;
+        let half = self.staging.open_mut();
+        let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut()) else { return Err(Refused::Busy) };
+        let lsn = batch.push::<C>(record, buffer.as_mut()).ok_or(Refused::Busy)?;
+        self.next = lsn.next();
+        Ok(lsn)
+    }
+
+    /// Makes room for a record of `payload` bytes, so that an append of that many bytes or fewer that follows at once can't be
+    /// refused.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn ready(&mut self, payload: usize, priority: Priority) -> Result<(), Refused> {
+        match self.phase {
+            Phase::Open => {}
+            Phase::Halted(_) => return Err(Refused::Halted),
+            Phase::Closing | Phase::Sealing | Phase::Closed => return Err(Refused::Closed),
+        }
+        let most = self.writer.geometry.max_record();
+        if payload > most as usize {
+            return Err(Refused::TooLarge { most });
+        }
+        let bytes = u32::try_from(self.writer.record_bytes(payload)).map_err(|_| Refused::TooLarge { most })?;
+        if let Some(batch) = self.staging.filling() {
+            if batch.used.saturating_add(bytes) <= batch.limit {
+                return Ok(());
+            }
+            if self.staging.flying().is_some() {
+                self.pressed = true;
+                return Err(Refused::Busy);
+            }
+            self.turn();
+        }
+        self.open_batch(bytes, priority)
+    }
+
+    /// Hands out what is to be done next.
+    pub fn poll(&mut self, now: Now) -> Output {
+        self.time = self.time.max(now.wall);
+        if let Some(event) = self.events.pop_front() {
+            return Output::Event(event);
+        }
+        if matches!(self.phase, Phase::Halted(_)) {
+            return Output::Idle { wake: None };
+        }
+        let mut wake = Wake(None);
+        let action = self
+            .poll_write(now.ticks, &mut wake)
+            .or_else(|| self.poll_sync(now.ticks, &mut wake))
+            .or_else(|| self.poll_revise())
+            .or_else(|| self.poll_space(now.ticks, &mut wake));
+        match (action, self.events.pop_front()) {
+            (Some((id, action)), event) => {
+                if let Some(event) = event {
+                    let _ = self.events.push_front(event);
+                }
+                Output::Do(id, action)
+            }
+            (None, Some(event)) => Output::Event(event),
+            (None, None) => Output::Idle { wake: wake.0 },
+        }
+    }
+
+    /// Takes the result of an action.
+    pub fn complete(&mut self, id: EffectId, result: Result<(), Failure>, now: Now) {
+        if self.flight.is_some_and(|flight| flight.id == id) {
+            self.written(result, now.ticks);
+        } else if self.durability.is(id) {
+            self.synced(result, now.ticks);
+        } else if self.revising.is(id) {
+            self.revised(result);
+        } else {
+            self.spaced(id, result, now.ticks);
+        }
+    }
+
+    /// The bytes of a span that an action named.
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        let buffer = match span.buffer {
+            Buffer::Left | Buffer::Right => self.staging.half(span.buffer).buffer.as_ref(),
+            Buffer::Manifest => self.revising.buffer.as_ref(),
+            Buffer::Window => None,
+        };
+        let start = span.start as usize;
+        buffer.and_then(|bytes| bytes.as_ref().get(start..start + span.len as usize)).unwrap_or_default()
+    }
+
+    /// Takes the buffer that an action's span names, so that it can be written while the store is used; to be given back with
+    /// [`Self::give`] before the action is completed.
+    pub fn take(&mut self, buffer: Buffer) -> Option<L::Bytes> {
+        match buffer {
+            Buffer::Left | Buffer::Right => self.staging.half_mut(buffer).buffer.take(),
+            Buffer::Manifest => self.revising.buffer.take(),
+            Buffer::Window => None,
+        }
+    }
+
+    /// Gives a buffer back, or another one of at least the usual size.
+    pub fn give(&mut self, buffer: Buffer, bytes: L::Bytes) {
+        match buffer {
+            Buffer::Left | Buffer::Right => self.staging.half_mut(buffer).buffer = Some(bytes),
+            Buffer::Manifest => self.revising.buffer = Some(bytes),
+            Buffer::Window => {}
+        }
+    }
+
+    /// Exchanges the buffer of the open half if it is empty, for a record that [`Refused::NeedsBuffer`] was answered to.
+    ///
+    /// # Errors
+    /// Gives `bytes` back if the half is not empty.
+    pub fn exchange(&mut self, bytes: L::Bytes) -> Result<L::Bytes, L::Bytes> {
+        let half = self.staging.open_mut();
+        match (half.batch, half.buffer.take()) {
+            (None, Some(old)) => {
+                half.buffer = Some(bytes);
+                Ok(old)
+            }
+            (_, old) => {
+                half.buffer = old;
+                Err(bytes)
+            }
+        }
+    }
+
+    /// Wants everything before `lsn` durable, in every mode.
+    pub fn request_sync(&mut self, lsn: Lsn) {
+        self.durability.request(lsn.min(self.next));
+    }
+
+    /// Takes no more records; what is there is written, synced and sealed with a flagged mark.
+    pub fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.request_sync(self.next);
+            self.durability.request_all();
+        }
+    }
+
+    /// Whether [`Self::close`] is done.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// The failure that halted the store, if one did.
+    #[must_use]
+    pub fn halted(&self) -> Option<Failure> {
+        if let Phase::Halted(failure) = self.phase { Some(failure) } else { None }
+    }
+
+    /// Whether ordinary records are, or will soon be, refused for want of space.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.space.full
+    }
+
+    /// LSN of the next record.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    /// Every record before this one is acknowledged, as the mode promises.
+    #[must_use]
+    pub fn acknowledged(&self) -> Lsn {
+        if self.config.mode == Mode::Always { self.durability.settled().lsn } else { self.durability.written() }
+    }
+
+    /// Every record before this one has been handed to the medium.
+    #[must_use]
+    pub fn written_lsn(&self) -> Lsn {
+        self.durability.written()
+    }
+
+    /// What is durable.
+    #[must_use]
+    pub fn settled(&self) -> Settled {
+        self.durability.settled()
+    }
+
+    /// Bytes that were written and are not yet durable, and since when.
+    #[must_use]
+    pub fn unsynced(&self) -> (u64, Option<Ticks>) {
+        self.durability.unsynced()
+    }
+
+    /// The smoothed duration of a sync, microseconds.
+    #[must_use]
+    pub fn sync_micros(&self) -> u64 {
+        self.staging.gather.sync_micros()
+    }
+
+    /// A batch border at or before the next record: where a reader that begins with it must begin.
+    #[must_use]
+    pub fn next_position(&self) -> Position {
+        self.staging.filling().map_or(self.tail.position, |batch| batch.place.position)
+    }
+
+    /// Whose store it is.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.writer.store
+    }
+
+    /// The epoch that this recovery opened.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.writer.epoch
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.writer.geometry
+    }
+
+    /// The listed segments.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        self.manifest.segments.as_slice()
+    }
+
+    /// The snapshots that may be loaded, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Snapshot] {
+        self.manifest.snapshots.as_slice()
+    }
+
+    /// The newest losses that an operator chose to go past.
+    #[must_use]
+    pub fn losses(&self) -> &[Loss] {
+        &self.manifest.losses
+    }
+
+    /// The newest durable manifest revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revising.durable
+    }
+
+    /// Latest wall-clock time that a mark carries.
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        self.time
+    }
+
+    /// The segment that is being written.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.tail.position
+    }
+}
+
+impl<C: Checksum, L: Loan> Store<C, L> {
+    fn id(&mut self) -> EffectId {
+        self.last_id = EffectId(self.last_id.0.wrapping_add(1));
+        self.last_id
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
+    fn halt(&mut self, failure: Failure) {
+        if !matches!(self.phase, Phase::Halted(_)) {
+            self.phase = Phase::Halted(failure);
+            self.event(Event::Halted(failure));
+        }
+    }
+
+    /// Closes the open half: the next batch goes behind it.
+    fn turn(&mut self) {
+        let geometry = self.writer.geometry;
+        if let Some(batch) = self.staging.filling() {
+            let end = batch.end();
+            self.tail.position = Position { log: end.log, offset: geometry.align(end.offset) };
+            self.staging.turn();
+        }
+        self.pressed = false;
+    }
+
+    /// Opens a batch in the empty open half, in this segment or the next one, with room for `record` bytes behind its mark.
+    fn open_batch(&mut self, record: u32, priority: Priority) -> Result<(), Refused> {
+        let geometry = self.writer.geometry;
+        let half = self.staging.open_mut();
+        let Some(capacity) = half.buffer.as_ref().map(|buffer| buffer.as_ref().len()) else { return Err(Refused::Busy) };
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX) & !(geometry.batch_align - 1);
+        let needed = geometry.align(mark_bytes(geometry) + record);
+        let begins = self.tail.position.offset.saturating_add(needed) > geometry.extent_bytes;
+        let header = if begins || self.tail.position.offset == 0 { crate::wal::batch_start(geometry) } else { 0 };
+        if geometry.align(header + needed) > capacity {
+            return Err(Refused::NeedsBuffer(geometry.align(header + needed) as usize));
+        }
+        if begins {
+            self.begin_segment(priority)?;
+        }
+        let place = Place { extent: self.tail.extent, position: self.tail.position };
+        let batch = self.writer.open::<C>(place, self.next, capacity as usize);
+        self.staging.open_mut().batch = Some(batch);
+        Ok(())
+    }
+
+    /// The write of a closed half, or of the open one if its time has come.
+    fn poll_write(&mut self, now: Ticks, wake: &mut Wake) -> Option<(EffectId, Action)> {
+        if self.flight.is_some() {
+            return None;
+        }
+        if self.staging.flying().is_none() {
+            if !self.is_time_to_close(now, wake) {
+                return None;
+            }
+            self.turn();
+        }
+        let buffer = self.staging.flying()?;
+        let place = self.staging.half(buffer).batch?.place;
+        if !self.durability.may_write(place) {
+            return None;
+        }
+        let witness = Witness {
+            settled: self.durability.settled(),
+            revision: self.revising.durable,
+            time: self.time,
+            seal: self.phase == Phase::Sealing,
+        };
+        let writer = self.writer;
+        let half = self.staging.half_mut(buffer);
+        let (Some(batch), Some(bytes)) = (half.batch.as_mut(), half.buffer.as_mut()) else { return None };
+        let Some(len) = batch.close::<C>(&writer, &witness, bytes.as_mut()) else {
+            self.halt(Failure::Io);
+            return None;
+        };
+        self.unwitnessed = (batch.records > 0).then_some(now);
+        self.durability.handed_out(place);
+        let id = self.id();
+        self.flight = Some(Flight { id, buffer, bytes: len });
+        let action = Action::Write {
+            extent: Extent::wal(place.extent),
+            offset: u64::from(place.position.offset),
+            bytes: Span { buffer, start: 0, len },
+        };
+        Some((id, action))
+    }
+
+    /// Whether the open half is to be closed now. May open an empty batch for a settle mark or a seal.
+    fn is_time_to_close(&mut self, now: Ticks, wake: &mut Wake) -> bool {
+        let always = self.config.mode == Mode::Always;
+        if always && self.durability.is_pending() && !self.pressed {
+            return false;
+        }
+        if let Some(records) = self.staging.filling().map(|batch| batch.records).filter(|records| *records > 0) {
+            let until = if always && !self.pressed && self.phase == Phase::Open {
+                self.staging.gather.wait(now, records)
+            } else {
+                None
+            };
+            wake.at(until);
+            return until.is_none();
+        }
+        self.is_time_for_mark(now, wake) && self.open_mark()
+    }
+
+    /// Whether an empty batch is due: a seal, or the witness of the last batch.
+    fn is_time_for_mark(&mut self, now: Ticks, wake: &mut Wake) -> bool {
+        if self.durability.settled().lsn != self.next || self.durability.is_pending() {
+            return false;
+        }
+        match (self.phase, self.unwitnessed) {
+            (Phase::Closing, _) => true,
+            (Phase::Open, Some(since)) => {
+                let due = since.plus(self.config.idle_mark_micros);
+                wake.at((now < due).then_some(due));
+                now >= due
+            }
+            _ => false,
+        }
+    }
+
+    /// Opens an empty batch; if no place is left for one, a closing store is closed without a seal.
+    fn open_mark(&mut self) -> bool {
+        let opened = self.staging.filling().is_some() || self.open_batch(0, Priority::Reclaim).is_ok();
+        match (self.phase, opened) {
+            (Phase::Closing, true) => self.phase = Phase::Sealing,
+            (Phase::Closing, false) => self.phase = Phase::Closed,
+            (_, true) => {}
+            (_, false) => self.unwitnessed = None,
+        }
+        opened
+    }
+
+    /// A batch has been written, or not.
+    fn written(&mut self, result: Result<(), Failure>, now: Ticks) {
+        let Some(flight) = self.flight.take() else { return };
+        let batch: Option<Batch> = self.staging.empty(flight.buffer);
+        match (result, batch) {
+            (Ok(()), Some(batch)) => self.durability.written_batch(&batch, flight.bytes, now),
+            (Err(failure), _) => self.halt(failure),
+            (Ok(()), None) => self.halt(Failure::Io),
+        }
+        if self.phase == Phase::Sealing {
+            self.durability.request_all();
+        }
+    }
+}
+
+/// The earliest of several times.
+struct Wake(Option<Ticks>);
+
+impl Wake {
+    fn at(&mut self, time: Option<Ticks>) {
+        self.0 = match (self.0, time) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
