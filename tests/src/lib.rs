@@ -1,1 +1,4 @@
-//! strandline-tests.
+//! Simulated media, an oracle, and the worlds that crash: how Strandline's promises are checked.
+
+pub mod chance;
+pub mod posix;

@@ -1,0 +1,262 @@
+//! The content of one file: the cache, the disk, and the pending versions of its sectors and sizes.
+
+use std::rc::Rc;
+
+use super::{Bias, Profile};
+use crate::chance::Chance;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    /// What reads see; its length is the size.
+    cache: Rc<Vec<u8>>,
+    /// What the last sync left; its length is the durable size.
+    disk: Rc<Vec<u8>>,
+    /// Versions of sectors since then, oldest first.
+    versions: Vec<Version>,
+    /// Sizes since then, oldest first.
+    sizes: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Version {
+    sector: usize,
+    bytes: Rc<[u8]>,
+    /// A failed sync has taken it off the list of what a sync would write.
+    clean: bool,
+}
+
+impl Inode {
+    pub(super) fn decided(content: Vec<u8>) -> Self {
+        let content = Rc::new(content);
+        Self { cache: Rc::clone(&content), disk: content, versions: Vec::new(), sizes: Vec::new() }
+    }
+
+    pub(super) fn cached(&self) -> &[u8] {
+        &self.cache
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        !self.versions.is_empty() || !self.sizes.is_empty()
+    }
+
+    /// Whether a failed sync left sectors of which nobody knows what the disk holds.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.versions.iter().any(|version| version.clean)
+    }
+
+    pub(super) fn write(&mut self, sector: usize, offset: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = offset + bytes.len();
+        let cache = Rc::make_mut(&mut self.cache);
+        if end > cache.len() {
+            cache.resize(end, 0);
+            self.sizes.push(end);
+        }
+        cache[offset..end].copy_from_slice(bytes);
+        for number in offset / sector..end.div_ceil(sector) {
+            self.push_version(number, sector);
+        }
+    }
+
+    pub(super) fn truncate(&mut self, sector: usize) {
+        let sectors = self.cache.len().div_ceil(sector);
+        self.cache = Rc::default();
+        self.sizes.push(0);
+        for number in 0..sectors {
+            self.push_version(number, sector);
+        }
+    }
+
+    fn push_version(&mut self, number: usize, sector: usize) {
+        let bytes = padded(&self.cache, number, sector);
+        self.versions.push(Version { sector: number, bytes: bytes.into(), clean: false });
+    }
+
+    /// The newest versions and the size become durable, except of sectors that nobody has written since a failed sync.
+    pub(super) fn sync(&mut self) {
+        self.sizes.clear();
+        if !self.is_undecided() {
+            self.versions.clear();
+            self.disk = Rc::clone(&self.cache);
+            return;
+        }
+        let dirty: Vec<usize> =
+            self.versions.iter().filter(|version| !version.clean).map(|version| version.sector).collect();
+        let disk = Rc::make_mut(&mut self.disk);
+        disk.resize(self.cache.len(), 0);
+        for version in self.versions.iter().filter(|version| dirty.contains(&version.sector)) {
+            place(disk, version.sector, &version.bytes);
+        }
+        self.versions.retain(|version| !dirty.contains(&version.sector));
+    }
+
+    pub(super) fn fail_sync(&mut self) {
+        for version in &mut self.versions {
+            version.clean = true;
+        }
+    }
+
+    /// Drops clean-looking pages from the cache: reads show what the disk has.
+    pub(super) fn evict(&mut self, sector: usize, left: &[u8], chance: &mut Chance) {
+        let dirty: Vec<usize> =
+            self.versions.iter().filter(|version| !version.clean).map(|version| version.sector).collect();
+        let profile = Profile { sector, powersafe: true, stale: false };
+        for number in self.sectors().into_iter().filter(|number| !dirty.contains(number)) {
+            let bytes = self.outcome(number, profile, Bias::Mixed(50), left, chance);
+            place(Rc::make_mut(&mut self.cache).as_mut_slice(), number, &bytes);
+            place(Rc::make_mut(&mut self.disk).as_mut_slice(), number, &bytes);
+        }
+        self.versions.retain(|version| dirty.contains(&version.sector));
+    }
+
+    /// One outcome of a power loss.
+    pub(super) fn crash(&self, profile: Profile, bias: Bias, left: &[u8], chance: &mut Chance) -> Self {
+        let size = self.crashed_size(profile, bias, chance);
+        let mut content = self.disk.to_vec();
+        content.resize(size, 0);
+        for number in self.sectors() {
+            let bytes = self.outcome(number, profile, bias, left, chance);
+            place(&mut content, number, &bytes);
+        }
+        Self::decided(content)
+    }
+
+    fn crashed_size(&self, profile: Profile, bias: Bias, chance: &mut Chance) -> usize {
+        let newest = self.cache.len();
+        match bias {
+            _ if self.sizes.is_empty() => self.disk.len(),
+            Bias::Lost => self.disk.len(),
+            Bias::Kept => newest,
+            Bias::Mixed(percent) if chance.percent(percent) => newest,
+            Bias::Mixed(_) => {
+                let before = [self.disk.len()].into_iter().chain(self.sizes.iter().copied());
+                let candidates: Vec<usize> = before.collect();
+                let at = chance.below(candidates.len() - 1);
+                let (from, to) = (candidates[at], candidates[at + 1]);
+                // A large write grows the file a few sectors at a time.
+                if to > from && chance.one_in(2) {
+                    from + chance.below(to - from) / profile.sector * profile.sector
+                } else {
+                    from
+                }
+            }
+        }
+    }
+
+    /// What one sector holds after a crash.
+    fn outcome(
+        &self,
+        number: usize,
+        profile: Profile,
+        bias: Bias,
+        left: &[u8],
+        chance: &mut Chance,
+    ) -> Vec<u8> {
+        let versions: Vec<&[u8]> = self
+            .versions
+            .iter()
+            .filter(|version| version.sector == number)
+            .map(|version| &*version.bytes)
+            .collect();
+        let newest = versions.len();
+        let kept = match bias {
+            Bias::Lost => 0,
+            Bias::Kept => newest,
+            Bias::Mixed(percent) if chance.percent(percent) => newest,
+            Bias::Mixed(_) => chance.below(newest + 1),
+        };
+        let sector = profile.sector;
+        let version = |kept: usize| {
+            if kept == 0 { padded(&self.disk, number, sector) } else { versions[kept - 1].to_vec() }
+        };
+        let unwritten = kept == 0 && number * sector >= self.disk.len();
+        let mut bytes = version(kept);
+        if unwritten && profile.stale && chance.one_in(3) {
+            stale(&mut bytes, left, chance);
+        }
+        if kept < newest && matches!(bias, Bias::Mixed(_)) && chance.one_in(4) {
+            tear(&mut bytes, &version(kept + 1), profile, chance);
+        }
+        bytes
+    }
+
+    /// Whether every outcome has the first `bytes` as the cache shows them.
+    pub(super) fn is_durable(&self, sector: usize, bytes: usize) -> bool {
+        let shown = |number: usize| {
+            let from = number * sector;
+            from..bytes.min(from + sector)
+        };
+        let same = |number: usize, version: &[u8]| {
+            let range = shown(number);
+            range.is_empty() || version[..range.len()] == self.cache[range]
+        };
+        self.disk.len() >= bytes
+            && self.cache.len() >= bytes
+            && self.sizes.iter().all(|size| *size >= bytes)
+            && self.versions.iter().all(|version| same(version.sector, &version.bytes))
+            && self.sectors().into_iter().all(|number| same(number, &padded(&self.disk, number, sector)))
+    }
+
+    pub(super) fn flip(&mut self, bit: usize) {
+        for content in [&mut self.cache, &mut self.disk] {
+            if let Some(byte) = Rc::make_mut(content).get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// Sectors with pending versions, each once.
+    fn sectors(&self) -> Vec<usize> {
+        let mut sectors: Vec<usize> = self.versions.iter().map(|version| version.sector).collect();
+        sectors.sort_unstable();
+        sectors.dedup();
+        sectors
+    }
+}
+
+fn padded(content: &[u8], number: usize, sector: usize) -> Vec<u8> {
+    let from = (number * sector).min(content.len());
+    let to = (from + sector).min(content.len());
+    let mut bytes = content[from..to].to_vec();
+    bytes.resize(sector, 0);
+    bytes
+}
+
+/// Puts as much of a sector as lies in the content.
+fn place(content: &mut [u8], number: usize, bytes: &[u8]) {
+    let from = (number * bytes.len()).min(content.len());
+    let to = (from + bytes.len()).min(content.len());
+    content[from..to].copy_from_slice(&bytes[..to - from]);
+}
+
+fn stale(bytes: &mut [u8], left: &[u8], chance: &mut Chance) {
+    if left.len() < bytes.len() {
+        chance.fill(bytes);
+    } else {
+        let from = chance.below(left.len() / bytes.len()) * bytes.len();
+        bytes.copy_from_slice(&left[from..from + bytes.len()]);
+    }
+}
+
+fn tear(bytes: &mut [u8], next: &[u8], profile: Profile, chance: &mut Chance) {
+    if !profile.powersafe {
+        if bytes != next {
+            chance.fill(bytes);
+        }
+        return;
+    }
+    let mode = chance.below(3);
+    let cut = chance.below(bytes.len() / 8);
+    for (word, (old, new)) in bytes.chunks_mut(8).zip(next.chunks(8)).enumerate() {
+        let written = match mode {
+            0 => word < cut,
+            1 => word >= cut,
+            _ => chance.one_in(2),
+        };
+        if written {
+            old.copy_from_slice(new);
+        }
+    }
+}

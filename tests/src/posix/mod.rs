@@ -1,0 +1,300 @@
+//! The simulated POSIX medium: what files do when the power goes or a call fails.
+//!
+//! ```text
+//!             write, create, rename            sync                 crash
+//!  process ──────────────────────► cache ─────────────► disk ◄──────────────► one of many outcomes
+//!                                    │   pending versions  ▲
+//!                                    └─────────────────────┘ each sector on its own, early or never
+//! ```
+//!
+//! This header is the fault model; `docs/CRASH_MODEL.md` has the same headings.
+//!
+//! # Sectors
+//! Content is in sectors of 512 or 4096 bytes. Each write gives every sector that it touches one more *pending version*. A
+//! crash leaves each sector at any one of its versions, from the last synced one to the newest, whatever its neighbours do:
+//! that is loss and reordering.
+//!
+//! # Torn sectors
+//! A sector may be caught between two versions. On a *powersafe* device it holds any mixture of their 8-byte words, so bytes
+//! that are equal in both are intact. On a device that does not promise this the whole sector is garbage.
+//!
+//! # Sizes
+//! A file's size is metadata: a crash keeps any of the sizes that it had since the last sync. A sector that became part of the
+//! file without its data reads as zeros, or as what a deleted file left there.
+//!
+//! # Directory entries
+//! Creating, renaming and removing are pending until the directory is synced. A crash keeps any subset of the pending changes,
+//! in their order; a rename is atomic. A file whose entry is lost is lost with its synced content.
+//!
+//! # Syncs
+//! A sync makes the file's content and size durable, not its entry. After a *failed* sync the cache looks clean: whether those
+//! sectors are on the disk stays undecided for ever, whatever later syncs say, unless they are written again. The cache may drop
+//! such a page at any read and show what the disk has. A failed directory sync leaves its changes pending.
+//!
+//! # Failing calls
+//! Every call may fail with an I/O error; calls that need space may fail for want of it. A failed write has written any part
+//! from its start.
+//!
+//! # Kills
+//! When the process dies the cache stays whole. The write that it was in is there up to any byte.
+//!
+//! # What is not modelled
+//! Sectors that were never written but change; synced data that is lost; two damaged places at once. A flipped bit in synced
+//! data is damage, not a crash: see [`Disk::flip`].
+
+mod directory;
+mod file;
+
+use std::rc::Rc;
+
+use strandline_core::action::Failure;
+use strandline_core::lower::posix::{File, Step};
+
+use crate::chance::Chance;
+use directory::{Change, Directories};
+use file::Inode;
+
+/// What kind of device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Bytes of a sector: 512 or 4096.
+    pub sector: usize,
+    /// Whether bytes that a rewrite does not change survive a crash in it.
+    pub powersafe: bool,
+    /// Whether unwritten sectors of a grown file may show what deleted files left.
+    pub stale: bool,
+}
+
+/// What goes wrong in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An I/O error.
+    Io,
+    /// No space, if the step needs any.
+    NoSpace,
+}
+
+/// How the sectors and entries fare in one crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// Nothing that is pending survives.
+    Lost,
+    /// Everything that is pending survives.
+    Kept,
+    /// Each decides for itself; this many percent of them keep the newest version.
+    Mixed(u8),
+}
+
+/// The medium.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    profile: Profile,
+    inodes: Vec<Rc<Inode>>,
+    directories: Directories,
+    /// Bytes of deleted files.
+    left: Rc<Vec<u8>>,
+}
+
+impl Disk {
+    /// An empty medium.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        Self { profile, inodes: Vec::new(), directories: Directories::default(), left: Rc::default() }
+    }
+
+    /// What kind of device it is.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Executes one step; `bytes` are those of a write.
+    ///
+    /// # Errors
+    /// The injected fault, or [`Failure::Io`] if the file does not exist.
+    pub fn step(
+        &mut self,
+        step: Step,
+        bytes: &[u8],
+        fault: Option<Fault>,
+        chance: &mut Chance,
+    ) -> Result<(), Failure> {
+        let fault = fault.filter(|fault| *fault == Fault::Io || self.needs_space(step, bytes));
+        match (step, fault) {
+            (Step::Create(file), None) => self.create(file),
+            (Step::Zero { file, bytes }, None) => self.write(file, 0, &vec![0; bytes as usize])?,
+            (Step::Zero { file, bytes }, Some(_)) => {
+                self.write(file, 0, &vec![0; chance.below(bytes as usize)])?
+            }
+            (Step::Write { file, offset, .. }, None) => self.write(file, offset, bytes)?,
+            (Step::Write { file, offset, .. }, Some(_)) => {
+                self.write(file, offset, &bytes[..chance.below(bytes.len())])?;
+            }
+            (Step::Sync(file), None) => self.inode_mut(file)?.sync(),
+            (Step::Sync(file), Some(_)) => self.inode_mut(file)?.fail_sync(),
+            (Step::SyncDirectory(directory), None) => self.directories.sync(directory),
+            (Step::Rename { from, to }, None) => self.rename(from, to)?,
+            (Step::Remove(file), None) => self.remove(file)?,
+            (Step::Create(_) | Step::SyncDirectory(_) | Step::Rename { .. } | Step::Remove(_), Some(_)) => {}
+        }
+        match fault {
+            None => Ok(()),
+            Some(Fault::Io) => Err(Failure::Io),
+            Some(Fault::NoSpace) => Err(Failure::NoSpace),
+        }
+    }
+
+    /// Whether the step makes a file or lets one grow.
+    #[must_use]
+    pub fn needs_space(&self, step: Step, bytes: &[u8]) -> bool {
+        let grows = |file, end: u64| self.size(file).is_some_and(|size| end > size);
+        match step {
+            Step::Create(_) => true,
+            Step::Zero { file, bytes } => grows(file, u64::from(bytes)),
+            Step::Write { file, offset, .. } => grows(file, offset + bytes.len() as u64),
+            Step::Sync(_) | Step::SyncDirectory(_) | Step::Rename { .. } | Step::Remove(_) => false,
+        }
+    }
+
+    /// Reads as much of the file as there is from `offset`, at most `out`; `None` if there is no such file.
+    pub fn read(&mut self, file: File, offset: u64, out: &mut [u8], chance: &mut Chance) -> Option<usize> {
+        if self.inode(file)?.is_undecided() && chance.one_in(4) {
+            let (sector, left) = (self.profile.sector, Rc::clone(&self.left));
+            self.inode_mut(file).ok()?.evict(sector, &left, chance);
+        }
+        let content = self.content(file)?;
+        let from = usize::try_from(offset).ok()?.min(content.len());
+        let len = out.len().min(content.len() - from);
+        out[..len].copy_from_slice(&content[from..from + len]);
+        Some(len)
+    }
+
+    /// What the file's cache holds.
+    #[must_use]
+    pub fn content(&self, file: File) -> Option<&[u8]> {
+        self.inode(file).map(Inode::cached)
+    }
+
+    /// The file's size as the process sees it.
+    #[must_use]
+    pub fn size(&self, file: File) -> Option<u64> {
+        self.content(file).map(|content| content.len() as u64)
+    }
+
+    /// All files, by name.
+    pub fn files(&self) -> impl Iterator<Item = File> + '_ {
+        self.directories.seen()
+    }
+
+    /// What the power loss leaves: one outcome of the many, with a cache that equals the disk.
+    #[must_use]
+    pub fn crash(&self, chance: &mut Chance) -> Self {
+        let bias = bias(chance);
+        let (names, changed) = self.directories.crash(bias, chance);
+        let mut after = Self { directories: names, ..Self::new(self.profile) };
+        after.left = self.graveyard(changed);
+        for (number, inode) in self.inodes.iter().enumerate() {
+            let decided = if inode.is_pending() && after.directories.names(number) {
+                let bias = if chance.one_in(3) { self::bias(chance) } else { bias };
+                Rc::new(inode.crash(self.profile, bias, &after.left, chance))
+            } else {
+                Rc::clone(inode)
+            };
+            after.inodes.push(decided);
+        }
+        after
+    }
+
+    /// What a killed process leaves: the cache as it was.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        self.clone()
+    }
+
+    /// Whether only one outcome is possible.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.directories.is_decided() && !self.inodes.iter().any(|inode| inode.is_pending())
+    }
+
+    /// Whether the first `bytes` of the file, as the process sees them, are there after every possible crash.
+    #[must_use]
+    pub fn is_durable(&self, file: File, bytes: usize) -> bool {
+        self.directories.is_durable(file)
+            && self.inode(file).is_some_and(|inode| inode.is_durable(self.profile.sector, bytes))
+    }
+
+    /// Damages one bit of synced data, in the cache and on the disk.
+    pub fn flip(&mut self, file: File, bit: usize) {
+        if let Ok(inode) = self.inode_mut(file) {
+            inode.flip(bit);
+        }
+    }
+
+    /// Puts a file there, durably: a foreign one, or damage.
+    pub fn plant(&mut self, file: File, content: Vec<u8>) {
+        self.directories.plant(file, self.inodes.len());
+        self.inodes.push(Rc::new(Inode::decided(content)));
+    }
+
+    fn inode(&self, file: File) -> Option<&Inode> {
+        self.directories.lookup(file).map(|number| &*self.inodes[number])
+    }
+
+    fn inode_mut(&mut self, file: File) -> Result<&mut Inode, Failure> {
+        let number = self.directories.lookup(file).ok_or(Failure::Io)?;
+        Ok(Rc::make_mut(&mut self.inodes[number]))
+    }
+
+    fn create(&mut self, file: File) {
+        let sector = self.profile.sector;
+        if let Ok(inode) = self.inode_mut(file) {
+            inode.truncate(sector);
+            return;
+        }
+        self.directories.change(Change::Link { file, inode: self.inodes.len() });
+        self.inodes.push(Rc::new(Inode::default()));
+    }
+
+    fn write(&mut self, file: File, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let sector = self.profile.sector;
+        let offset = usize::try_from(offset).map_err(|_| Failure::Io)?;
+        self.inode_mut(file)?.write(sector, offset, bytes);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: File, to: File) -> Result<(), Failure> {
+        let inode = self.directories.lookup(from).ok_or(Failure::Io)?;
+        self.directories.change(Change::Rename { from, to, inode });
+        Ok(())
+    }
+
+    fn remove(&mut self, file: File) -> Result<(), Failure> {
+        let inode = self.directories.lookup(file).ok_or(Failure::Io)?;
+        self.directories.change(Change::Unlink { file, inode });
+        Ok(())
+    }
+
+    /// The bytes that deleted files have left, when entries have changed.
+    fn graveyard(&self, changed: bool) -> Rc<Vec<u8>> {
+        if !changed {
+            return Rc::clone(&self.left);
+        }
+        let dead = self.inodes.iter().enumerate().filter(|(number, _)| !self.directories.names(*number));
+        let newest = dead.map(|(_, inode)| inode.cached()).filter(|content| !content.is_empty()).last();
+        newest.map_or_else(|| Rc::clone(&self.left), |content| Rc::new(content.to_vec()))
+    }
+}
+
+fn bias(chance: &mut Chance) -> Bias {
+    match chance.below(8) {
+        0 => Bias::Lost,
+        1 => Bias::Kept,
+        2 | 3 => Bias::Mixed(90),
+        4 | 5 => Bias::Mixed(10),
+        _ => Bias::Mixed(50),
+    }
+}
+
+#[cfg(test)]
+mod tests;
