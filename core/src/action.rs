@@ -131,7 +131,9 @@ impl core::fmt::Display for Refused {
         match self {
             Self::Busy => f.write_str("the log is busy: try again"),
             Self::NeedsBuffer(bytes) => write!(f, "the record needs a buffer of {bytes} bytes"),
-            Self::Full => f.write_str("no space for another segment: free space, deletes and snapshots still work"),
+            Self::Full => {
+                f.write_str("no space for another segment: free space, deletes and snapshots still work")
+            }
             Self::Halted => f.write_str("a write or sync failed: the log is halted until a restart"),
             Self::TooLarge { most } => write!(f, "the record is larger than {most} bytes"),
             Self::Closed => f.write_str("the log is closed"),

@@ -40,7 +40,8 @@ pub enum GeometryError {
 
 impl Geometry {
     /// 64 MiB segments with 8-byte frames on a device that keeps durable bytes when their sector is rewritten.
-    pub const HOST: Self = Self { write_unit: 8, batch_align: 8, extent_bytes: 64 << 20, manifest_bytes: 1 << 20 };
+    pub const HOST: Self =
+        Self { write_unit: 8, batch_align: 8, extent_bytes: 64 << 20, manifest_bytes: 1 << 20 };
 
     /// Checks every field.
     ///
@@ -51,13 +52,20 @@ impl Geometry {
         if !self.write_unit.is_power_of_two() || self.write_unit < 8 || self.write_unit > 4096 {
             return Err(GeometryError::WriteUnit);
         }
-        if !self.batch_align.is_power_of_two() || self.batch_align < self.write_unit || self.batch_align > 4096 {
+        if !self.batch_align.is_power_of_two()
+            || self.batch_align < self.write_unit
+            || self.batch_align > 4096
+        {
             return Err(GeometryError::BatchAlign);
         }
-        if self.extent_bytes < 4096 || !self.extent_bytes.is_multiple_of(4096) || self.extent_bytes > LARGEST {
+        if self.extent_bytes < 4096 || !self.extent_bytes.is_multiple_of(4096) || self.extent_bytes > LARGEST
+        {
             return Err(GeometryError::ExtentBytes);
         }
-        if self.manifest_bytes < 4096 || !self.manifest_bytes.is_multiple_of(4096) || self.manifest_bytes > LARGEST {
+        if self.manifest_bytes < 4096
+            || !self.manifest_bytes.is_multiple_of(4096)
+            || self.manifest_bytes > LARGEST
+        {
             return Err(GeometryError::ManifestBytes);
         }
         Ok(self)
@@ -84,7 +92,9 @@ impl Geometry {
     /// The largest record that a segment of this geometry can hold, bytes; never above [`frame::MAX_PAYLOAD`].
     #[must_use]
     pub const fn max_record(self) -> u32 {
-        let overhead = crate::wal::batch_start(self) + self.pad(crate::wal::mark_bytes(self)) + frame::LONG_HEADER as u32;
+        let overhead = crate::wal::batch_start(self)
+            + self.pad(crate::wal::mark_bytes(self))
+            + frame::LONG_HEADER as u32;
         let room = self.extent_bytes.saturating_sub(overhead + self.batch_align);
         if room < frame::MAX_PAYLOAD { room } else { frame::MAX_PAYLOAD }
     }

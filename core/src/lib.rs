@@ -3,15 +3,17 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
+#[macro_use]
 extern crate std;
-#[cfg(test)]
-use std::{format, prelude::rust_2024::*, vec};
 
 pub mod action;
 pub mod codec;
 pub mod geometry;
+pub mod lower;
 pub mod manifest;
+pub mod recovery;
 pub mod retention;
+pub mod snapshot;
 pub mod staging;
 pub mod store;
 pub mod table;

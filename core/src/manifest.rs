@@ -23,6 +23,8 @@ use crate::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, Store
 
 /// How many manifest extents there are.
 pub const MANIFEST_EXTENTS: u32 = 3;
+/// Every border at which a manifest frame may begin is a multiple of this, bytes.
+pub const MANIFEST_STEP: u32 = crate::geometry::MANIFEST_SLOT;
 /// Losses that are kept by name; older ones are counted.
 pub const LOSSES: usize = 16;
 
@@ -225,7 +227,9 @@ pub fn look<C: Checksum>(window: &[u8], offset: u32, geometry: Geometry) -> Slot
         return SlotFound::Nothing;
     }
     let start = if header[7] == Kind::Manifest as u8 { 8 } else { 12 };
-    let Some(store) = window.get(start..).and_then(|at| at.first_chunk::<16>()) else { return SlotFound::Need(start + 16) };
+    let Some(store) = window.get(start..).and_then(|at| at.first_chunk::<16>()) else {
+        return SlotFound::Need(start + 16);
+    };
     let store = StoreId(*store);
     let framing = Framing { write_unit: geometry.write_unit as usize, seed: Seed::manifest::<C>(store) };
     match framing.decode::<C>(window, u64::from(offset), limit) {
@@ -316,14 +320,21 @@ impl<L: Loan> Manifest<L> {
     }
 
     /// Closes the gap that a short header leaves, writes the prefix and seals the frame.
-    fn frame<C: Checksum>(&self, offset: u32, geometry: Geometry, body: usize, out: &mut [u8]) -> Option<usize> {
+    fn frame<C: Checksum>(
+        &self,
+        offset: u32,
+        geometry: Geometry,
+        body: usize,
+        out: &mut [u8],
+    ) -> Option<usize> {
         const LONG: usize = crate::codec::frame::LONG_HEADER;
         let payload = PREFIX + body;
         let start = if payload > usize::from(u16::MAX) { LONG } else { crate::codec::frame::HEADER };
         out.copy_within(LONG + PREFIX..LONG + PREFIX + body, start + PREFIX);
         out.get_mut(start..start + 16)?.copy_from_slice(&self.store.0);
         out.get_mut(start + 16..start + PREFIX)?.copy_from_slice(&BODY_VERSION.to_le_bytes());
-        let framing = Framing { write_unit: geometry.write_unit as usize, seed: Seed::manifest::<C>(self.store) };
+        let framing =
+            Framing { write_unit: geometry.write_unit as usize, seed: Seed::manifest::<C>(self.store) };
         let bytes = framing.frame_bytes(payload);
         let slot = Slot { offset: u64::from(offset), lsn: Lsn(self.head.revision.0) };
         framing.seal::<C>(Kind::Manifest, slot, payload, out.get_mut(..bytes)?)?;
@@ -401,7 +412,9 @@ impl<L: Loan> Manifest<L> {
         let mut count = 0;
         let mut open: Option<FreeRun> = None;
         for free in self.free.as_slice() {
-            if let Some(run) = open.as_mut().filter(|run| run.extent.checked_add(run.count) == Some(free.extent)) {
+            if let Some(run) =
+                open.as_mut().filter(|run| run.extent.checked_add(run.count) == Some(free.extent))
+            {
                 run.count += 1;
                 continue;
             }
@@ -419,7 +432,13 @@ impl<L: Loan> Manifest<L> {
 
 impl SegmentRun {
     fn of(segment: &Segment) -> Self {
-        Self { log: segment.log, extent: segment.extent, epoch: segment.epoch, fence: segment.fence, count: 1 }
+        Self {
+            log: segment.log,
+            extent: segment.extent,
+            epoch: segment.epoch,
+            fence: segment.fence,
+            count: 1,
+        }
     }
 
     fn continues(&self, segment: &Segment) -> bool {

@@ -73,7 +73,11 @@ impl Gather {
     }
 
     fn wait_micros(&self) -> u64 {
-        if self.company < 2 || self.smoothed_micros < CHEAP_SYNC_MICROS { 0 } else { self.smoothed_micros / GATHER_PART }
+        if self.company < 2 || self.smoothed_micros < CHEAP_SYNC_MICROS {
+            0
+        } else {
+            self.smoothed_micros / GATHER_PART
+        }
     }
 }
 

@@ -229,7 +229,9 @@ mod tests {
         let framing = Framing { write_unit: 8, seed: Seed::HEADER };
         let mut body = out[8..8 + EXTENT_BODY].to_vec();
         body[8..10].copy_from_slice(&9u16.to_le_bytes());
-        framing.encode::<TableCheck>(Kind::Extent, Slot { offset: 0, lsn: Lsn(1000) }, &body, &mut out).unwrap();
+        framing
+            .encode::<TableCheck>(Kind::Extent, Slot { offset: 0, lsn: Lsn(1000) }, &body, &mut out)
+            .unwrap();
         assert_eq!(ExtentHeader::decode::<TableCheck>(&out), HeaderParsed::Newer(9));
         assert_eq!(ExtentHeader::decode::<TableCheck>(&[]), HeaderParsed::Absent);
     }

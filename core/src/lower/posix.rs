@@ -119,7 +119,9 @@ impl File {
             (canonical && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
         };
         if let Some(rest) = name.strip_prefix("manifest-") {
-            return number(rest, 1).filter(|number| *number < crate::manifest::MANIFEST_EXTENTS).map(Self::Manifest);
+            return number(rest, 1)
+                .filter(|number| *number < crate::manifest::MANIFEST_EXTENTS)
+                .map(Self::Manifest);
         }
         if let Some(rest) = name.strip_prefix("snapshot-") {
             return match rest.split_once('.') {
@@ -160,10 +162,13 @@ pub fn lower(action: Action, geometry: Geometry) -> Steps {
         debug_assert!(fits);
     };
     match action {
-        Action::Prepare { extent } if extent.role == Role::Snapshot => add(Step::Create(File::Unfinished(extent.number))),
+        Action::Prepare { extent } if extent.role == Role::Snapshot => {
+            add(Step::Create(File::Unfinished(extent.number)))
+        }
         Action::Prepare { extent } => {
             let file = File::of(extent);
-            let bytes = if extent.role == Role::Manifest { geometry.manifest_bytes } else { geometry.extent_bytes };
+            let bytes =
+                if extent.role == Role::Manifest { geometry.manifest_bytes } else { geometry.extent_bytes };
             add(Step::Create(file));
             add(Step::Zero { file, bytes });
             add(Step::Sync(file));
@@ -238,10 +243,24 @@ mod tests {
 
     #[test]
     fn names_read_back_and_others_are_foreign() {
-        for file in [File::Manifest(2), File::Segment(1), File::Segment(123_456_789), File::Snapshot(9), File::Unfinished(9)] {
+        for file in [
+            File::Manifest(2),
+            File::Segment(1),
+            File::Segment(123_456_789),
+            File::Snapshot(9),
+            File::Unfinished(9),
+        ] {
             assert_eq!(File::parse(&file.name("synap").to_string(), "synap"), Some(file));
         }
-        for foreign in ["manifest-3", "manifest-00", "synap-1.wal", "synap-000000001.wal", "other-00000001.wal", "synap.wal", "LOCK"] {
+        for foreign in [
+            "manifest-3",
+            "manifest-00",
+            "synap-1.wal",
+            "synap-000000001.wal",
+            "other-00000001.wal",
+            "synap.wal",
+            "LOCK",
+        ] {
             assert_eq!(File::parse(foreign, "synap"), None, "{foreign}");
         }
     }

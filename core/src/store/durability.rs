@@ -85,7 +85,11 @@ impl Durability {
     }
 
     pub(super) fn unsynced(&self) -> (u64, Option<Ticks>) {
-        let bytes = self.dirty.iter().map(|dirty| u64::from(dirty.end.position.offset.saturating_sub(dirty.synced))).sum();
+        let bytes = self
+            .dirty
+            .iter()
+            .map(|dirty| u64::from(dirty.end.position.offset.saturating_sub(dirty.synced)))
+            .sum();
         (bytes, self.dirty.iter().find(|dirty| dirty.is_unsynced()).map(|dirty| dirty.since))
     }
 
@@ -122,7 +126,10 @@ impl Durability {
             dirty.since = now;
         }
         let start = batch.place.position;
-        dirty.end = Settled { position: Position { log: start.log, offset: start.offset + bytes }, lsn: batch.next() };
+        dirty.end = Settled {
+            position: Position { log: start.log, offset: start.offset + bytes },
+            lsn: batch.next(),
+        };
         dirty.records = dirty.records.saturating_add(batch.records);
         self.written = batch.next();
     }

@@ -17,7 +17,7 @@
 //! It does no I/O, keeps no clock, and can only be made by [`crate::recovery::Recovery`].
 
 mod durability;
-mod revise;
+pub(crate) mod revise;
 mod space;
 
 use durability::Durability;
@@ -197,7 +197,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         self.ready(record.len(), priority)?;
         let half = self.staging.open_mut();
-        let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut()) else { return Err(Refused::Busy) };
+        let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut()) else {
+            return Err(Refused::Busy);
+        };
         let lsn = batch.push::<C>(record, buffer.as_mut()).ok_or(Refused::Busy)?;
         self.next = lsn.next();
         Ok(lsn)
@@ -218,7 +220,8 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if payload > most as usize {
             return Err(Refused::TooLarge { most });
         }
-        let bytes = u32::try_from(self.writer.record_bytes(payload)).map_err(|_| Refused::TooLarge { most })?;
+        let bytes =
+            u32::try_from(self.writer.record_bytes(payload)).map_err(|_| Refused::TooLarge { most })?;
         if let Some(batch) = self.staging.filling() {
             if batch.used.saturating_add(bytes) <= batch.limit {
                 return Ok(());
@@ -362,7 +365,11 @@ impl<C: Checksum, L: Loan> Store<C, L> {
     /// Every record before this one is acknowledged, as the mode promises.
     #[must_use]
     pub fn acknowledged(&self) -> Lsn {
-        if self.config.mode == Mode::Always { self.durability.settled().lsn } else { self.durability.written() }
+        if self.config.mode == Mode::Always {
+            self.durability.settled().lsn
+        } else {
+            self.durability.written()
+        }
     }
 
     /// Every record before this one has been handed to the medium.
@@ -485,11 +492,14 @@ impl<C: Checksum, L: Loan> Store<C, L> {
     fn open_batch(&mut self, record: u32, priority: Priority) -> Result<(), Refused> {
         let geometry = self.writer.geometry;
         let half = self.staging.open_mut();
-        let Some(capacity) = half.buffer.as_ref().map(|buffer| buffer.as_ref().len()) else { return Err(Refused::Busy) };
+        let Some(capacity) = half.buffer.as_ref().map(|buffer| buffer.as_ref().len()) else {
+            return Err(Refused::Busy);
+        };
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX) & !(geometry.batch_align - 1);
         let needed = geometry.align(mark_bytes(geometry) + record);
         let begins = self.tail.position.offset.saturating_add(needed) > geometry.extent_bytes;
-        let header = if begins || self.tail.position.offset == 0 { crate::wal::batch_start(geometry) } else { 0 };
+        let header =
+            if begins || self.tail.position.offset == 0 { crate::wal::batch_start(geometry) } else { 0 };
         if geometry.align(header + needed) > capacity {
             return Err(Refused::NeedsBuffer(geometry.align(header + needed) as usize));
         }
@@ -549,7 +559,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if always && self.durability.is_pending() && !self.pressed {
             return false;
         }
-        if let Some(records) = self.staging.filling().map(|batch| batch.records).filter(|records| *records > 0) {
+        if let Some(records) =
+            self.staging.filling().map(|batch| batch.records).filter(|records| *records > 0)
+        {
             let until = if always && !self.pressed && self.phase == Phase::Open {
                 self.staging.gather.wait(now, records)
             } else {

@@ -35,7 +35,16 @@ pub(crate) struct Revising<B> {
 impl<B: AsRef<[u8]> + AsMut<[u8]>> Revising<B> {
     /// The next frame goes to `offset` in `extent`, which holds the durable revision.
     pub(crate) fn new(buffer: B, durable: Revision, extent: u32, offset: u32) -> Self {
-        Self { buffer: Some(buffer), durable, proven_extent: extent, extent, offset, stage: Stage::Idle, dirty: false, flying: (durable, 0) }
+        Self {
+            buffer: Some(buffer),
+            durable,
+            proven_extent: extent,
+            extent,
+            offset,
+            stage: Stage::Idle,
+            dirty: false,
+            flying: (durable, 0),
+        }
     }
 
     pub(crate) fn is(&self, id: EffectId) -> bool {
@@ -57,6 +66,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Revising<B> {
         self.proven_extent = proven_extent;
     }
 
+    /// The next frame goes to `offset` in `extent`.
+    pub(crate) fn go_to(&mut self, extent: u32, offset: u32) {
+        (self.extent, self.offset) = (extent, offset);
+    }
+
     /// The next action, if any; `Err` if the manifest has outgrown its buffer or extent.
     pub(crate) fn poll<C: Checksum, L: Loan<Bytes = B>>(
         &mut self,
@@ -65,7 +79,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Revising<B> {
         id: EffectId,
     ) -> Result<Option<Action>, Failure> {
         match self.stage {
-            Stage::Idle if self.dirty => self.write::<C, L>(manifest, geometry, id).map(Some).ok_or(Failure::NoSpace),
+            Stage::Idle if self.dirty => {
+                self.write::<C, L>(manifest, geometry, id).map(Some).ok_or(Failure::NoSpace)
+            }
             Stage::Written => {
                 self.stage = Stage::Syncing(id);
                 Ok(Some(Action::Sync { extent: Extent::manifest(self.extent) }))

@@ -61,7 +61,13 @@ impl<C: Checksum, L: Loan> Store<C, L> {
     pub fn begin_snapshot(&mut self) -> Snapshot {
         let number = self.space.next_extent;
         self.space.next_extent = number.saturating_add(1);
-        Snapshot { number, base: self.next, position: self.next_position(), time: self.time, ..Snapshot::default() }
+        Snapshot {
+            number,
+            base: self.next,
+            position: self.next_position(),
+            time: self.time,
+            ..Snapshot::default()
+        }
     }
 
     /// Names a snapshot that has been written, synced and read back. It counts when [`Event::SnapshotKept`] comes.
@@ -102,7 +108,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         let next = self.next;
         let segments = self.manifest.segments.as_mut_slice();
-        let Some(segment) = segments.iter_mut().find(|segment| is_ready(segment, durable)) else { return Err(refused) };
+        let Some(segment) = segments.iter_mut().find(|segment| is_ready(segment, durable)) else {
+            return Err(refused);
+        };
         segment.fence = next;
         segment.state = SegmentState::Headed;
         self.tail.extent = segment.extent;
@@ -176,7 +184,8 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if self.space.releasing.is_some() {
             return None;
         }
-        let (extent, _) = *self.space.releases.front().filter(|(_, freed)| *freed <= self.revising.durable)?;
+        let (extent, _) =
+            *self.space.releases.front().filter(|(_, freed)| *freed <= self.revising.durable)?;
         self.space.releases.pop_front();
         let id = self.id();
         self.space.releasing = Some((id, extent));
@@ -247,7 +256,8 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             if retention::judge(segment, snapshots.as_slice(), &policy) != Reason::Covered {
                 return true;
             }
-            let kept_for_use = free.as_slice().len() < FREE && free.push(FreeExtent { extent: segment.extent, freed }).is_ok();
+            let kept_for_use = free.as_slice().len() < FREE
+                && free.push(FreeExtent { extent: segment.extent, freed }).is_ok();
             let goes = kept_for_use || space.releases.push_back((Extent::wal(segment.extent), freed)).is_ok();
             changed |= goes;
             !goes

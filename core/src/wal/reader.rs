@@ -63,6 +63,7 @@ pub struct Reader {
     /// Whether the last mark read is a seal with nothing behind it.
     pub sealed: bool,
     batch: Option<BatchSeen>,
+    payload_end: u32,
 }
 
 /// The batch that the reader is in.
@@ -77,7 +78,13 @@ pub struct BatchSeen {
 impl Reader {
     /// Reads segment `log` of `store` from `from`, where the next record is `expected`.
     #[must_use]
-    pub fn new<C: Checksum>(store: StoreId, epoch: Epoch, from: Position, expected: Lsn, geometry: Geometry) -> Self {
+    pub fn new<C: Checksum>(
+        store: StoreId,
+        epoch: Epoch,
+        from: Position,
+        expected: Lsn,
+        geometry: Geometry,
+    ) -> Self {
         let seed = Seed::wal::<C>(store, epoch, from.log);
         Self {
             framing: Framing { write_unit: geometry.write_unit as usize, seed },
@@ -91,6 +98,7 @@ impl Reader {
             time: Millis(0),
             sealed: false,
             batch: None,
+            payload_end: 0,
         }
     }
 
@@ -114,6 +122,13 @@ impl Reader {
         self.expected
     }
 
+    /// Offset in the extent behind the payload of the record that was read last.
+    #[must_use]
+    #[inline]
+    pub fn payload_end(&self) -> u32 {
+        self.payload_end
+    }
+
     /// The batch in which the reader stands, if it is not at a batch border.
     #[must_use]
     pub fn batch(&self) -> Option<BatchSeen> {
@@ -132,12 +147,15 @@ impl Reader {
                 Parsed::Bad => return Item::Stop(Found::Bad),
                 Parsed::Newer(_) => return Item::Stop(Found::Newer),
             };
-            let Some(bytes) = u32::try_from(frame.bytes).ok().filter(|_| frame.seq == self.expected.low_byte()) else {
+            let Some(bytes) =
+                u32::try_from(frame.bytes).ok().filter(|_| frame.seq == self.expected.low_byte())
+            else {
                 return Item::Stop(Found::Bad);
             };
             match frame.kind {
                 Kind::Record => {
                     let lsn = self.expected;
+                    self.payload_end = self.offset.saturating_add(frame.payload_end);
                     self.step(bytes);
                     self.expected = lsn.next();
                     return Item::Record { lsn, payload: frame.payload };
@@ -233,7 +251,9 @@ impl MarkScan {
 
     fn look<C: Checksum>(&mut self, frame: &[u8]) {
         let limit = u64::from(self.limit.saturating_sub(self.offset));
-        let Parsed::Frame(frame) = self.framing.decode::<C>(frame, u64::from(self.offset), limit) else { return };
+        let Parsed::Frame(frame) = self.framing.decode::<C>(frame, u64::from(self.offset), limit) else {
+            return;
+        };
         let Some(mark) = Mark::decode(frame.payload) else { return };
         self.intact = true;
         self.settled = self.settled.max(mark.settled);
@@ -245,17 +265,22 @@ impl MarkScan {
 
 #[expect(clippy::cast_possible_truncation, reason = "the length is 56")]
 fn looks_like_mark(frame: &[u8]) -> bool {
-    frame.get(4..8).is_some_and(|header| header[..2] == (MARK_BODY as u16).to_le_bytes() && header[3] == Kind::Mark as u8)
+    frame.get(4..8).is_some_and(|header| {
+        header[..2] == (MARK_BODY as u16).to_le_bytes() && header[3] == Kind::Mark as u8
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
     use crate::codec::check::TableCheck;
     use crate::wal::batch_start;
     use crate::wal::writer::{Batch, Place, Witness, Writer};
 
-    const GEOMETRY: Geometry = Geometry { write_unit: 8, batch_align: 512, extent_bytes: 8192, manifest_bytes: 4096 };
+    const GEOMETRY: Geometry =
+        Geometry { write_unit: 8, batch_align: 512, extent_bytes: 8192, manifest_bytes: 4096 };
     const WRITER: Writer = Writer { store: StoreId([9; 16]), epoch: Epoch(1), geometry: GEOMETRY };
 
     fn batch(offset: u32, first: Lsn, records: &[&[u8]]) -> (Batch, Vec<u8>) {
@@ -349,7 +374,11 @@ mod tests {
         moved.copy_within(0..4096, 512);
         let (lsns, ..) = read(&moved, 8192);
         assert!(lsns.is_empty());
-        let other = Reader::new::<TableCheck>(StoreId([8; 16]), WRITER.epoch, reader().position(), Lsn(1), GEOMETRY);
-        assert_eq!({ other }.next::<TableCheck>(&segment()[other.offset() as usize..]), Item::Stop(Found::Bad));
+        let other =
+            Reader::new::<TableCheck>(StoreId([8; 16]), WRITER.epoch, reader().position(), Lsn(1), GEOMETRY);
+        assert_eq!(
+            { other }.next::<TableCheck>(&segment()[other.offset() as usize..]),
+            Item::Stop(Found::Bad)
+        );
     }
 }

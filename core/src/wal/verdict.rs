@@ -69,8 +69,13 @@ pub const fn judge(evidence: Evidence) -> Verdict {
 mod tests {
     use super::*;
 
-    const NOTHING: Evidence =
-        Evidence { found: Some(Found::Blank), fenced: false, rotated: false, settled: false, followed: false };
+    const NOTHING: Evidence = Evidence {
+        found: Some(Found::Blank),
+        fenced: false,
+        rotated: false,
+        settled: false,
+        followed: false,
+    };
 
     #[test]
     fn row_1_unreadable_comes_before_everything() {
@@ -81,7 +86,8 @@ mod tests {
     #[test]
     fn row_2_fenced_comes_before_what_stands_here() {
         for found in [Found::Blank, Found::Bad, Found::Newer] {
-            let all = Evidence { found: Some(found), fenced: true, rotated: true, settled: true, followed: true };
+            let all =
+                Evidence { found: Some(found), fenced: true, rotated: true, settled: true, followed: true };
             assert_eq!(judge(all), Verdict::Fenced);
         }
     }
@@ -94,7 +100,10 @@ mod tests {
 
     #[test]
     fn row_4_rotated_although_settled() {
-        assert_eq!(judge(Evidence { rotated: true, settled: true, followed: true, ..NOTHING }), Verdict::Rotated);
+        assert_eq!(
+            judge(Evidence { rotated: true, settled: true, followed: true, ..NOTHING }),
+            Verdict::Rotated
+        );
     }
 
     #[test]

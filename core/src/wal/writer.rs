@@ -92,7 +92,10 @@ impl Writer {
     }
 
     fn framing<C: Checksum>(&self, log: LogId) -> Framing {
-        Framing { write_unit: self.geometry.write_unit as usize, seed: Seed::wal::<C>(self.store, self.epoch, log) }
+        Framing {
+            write_unit: self.geometry.write_unit as usize,
+            seed: Seed::wal::<C>(self.store, self.epoch, log),
+        }
     }
 }
 
@@ -125,7 +128,12 @@ impl Batch {
 
     /// Pads the batch to its border and writes its mark, and the header of the segment that it opens. Returns the bytes to
     /// write; `None` if the buffer can't hold the padding.
-    pub fn close<C: Checksum>(&mut self, writer: &Writer, witness: &Witness, buffer: &mut [u8]) -> Option<u32> {
+    pub fn close<C: Checksum>(
+        &mut self,
+        writer: &Writer,
+        witness: &Witness,
+        buffer: &mut [u8],
+    ) -> Option<u32> {
         let geometry = writer.geometry;
         let end = geometry.align(self.end().offset) - self.place.position.offset;
         self.pad::<C>(self.used, end, self.next(), buffer)?;

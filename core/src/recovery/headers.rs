@@ -1,0 +1,203 @@
+//! Second stage: the header of every extent, listed or not, before anything is cleaned. Then the snapshot.
+
+use super::{Ask, Existing, Recovery, Refusal, Stage};
+use crate::codec::check::Checksum;
+use crate::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
+use crate::geometry::Geometry;
+use crate::manifest::{Loan, MANIFEST_EXTENTS, SegmentState};
+use crate::types::{Extent, Lsn, Position, Role, Settled};
+use crate::wal::batch_start;
+
+/// Where the stage stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Headers {
+    reading: Option<Existing>,
+    /// An extent with an intact header.
+    witness: Option<Extent>,
+}
+
+impl<C: Checksum, L: Loan> Recovery<C, L> {
+    pub(super) fn begin_headers(&mut self, manifests: u8) {
+        self.forget();
+        self.path.missing_manifests = !manifests & ((1 << MANIFEST_EXTENTS) - 1);
+        self.stage = Stage::Headers(Headers::default());
+    }
+
+    /// An extent that exists, or that there are no more.
+    pub fn next_extent(&mut self, existing: Option<Existing>) {
+        let Stage::Headers(mut headers) = self.stage else { return };
+        match existing {
+            Some(existing) if existing.extent.role == Role::Manifest => {}
+            Some(existing) => {
+                self.next_extent = self.next_extent.max(existing.extent.number.saturating_add(1));
+                headers.reading = Some(existing);
+                self.forget();
+                self.stage = Stage::Headers(headers);
+            }
+            None => self.headers_done(headers),
+        }
+    }
+
+    pub(super) fn poll_headers(&mut self, mut headers: Headers) -> Option<Ask> {
+        let Some(existing) = headers.reading else { return Some(Ask::NextExtent) };
+        // A temporary file has no extent of its own that could be read: it is never listed.
+        if !existing.unfinished
+            && let Some(ask) = self.want(existing.extent, 0, HEADER_WINDOW)
+        {
+            return Some(ask);
+        }
+        headers.reading = None;
+        self.stage = Stage::Headers(headers);
+        if existing.unfinished {
+            self.orphan(existing.extent, false);
+            return None;
+        }
+        match ExtentHeader::decode::<C>(self.window_at(0)) {
+            HeaderParsed::Header(header) => self.take_header(existing.extent, &header, headers),
+            HeaderParsed::Absent => self.take_headless(existing.extent),
+            HeaderParsed::Newer(_) => self.refuse(Refusal::Newer { extent: existing.extent, offset: 0 }),
+        }
+        None
+    }
+
+    fn take_header(&mut self, extent: Extent, header: &ExtentHeader, mut headers: Headers) {
+        headers.witness = Some(extent);
+        self.stage = Stage::Headers(headers);
+        if self.newest.0 == 0 {
+            return;
+        }
+        if header.store != self.manifest.store {
+            return self.take_foreign(extent);
+        }
+        self.named = self.named.max(header.revision);
+        let number = extent.number;
+        if extent.role == Role::Snapshot || header.role == HeaderRole::Snapshot {
+            let listed = extent.role == Role::Snapshot
+                && self.manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == number);
+            if !listed {
+                self.orphan(extent, false);
+            }
+            return;
+        }
+        self.settled = self.settled.max(header.settled);
+        let Some(at) = self.manifest.segments.as_slice().iter().position(|segment| segment.extent == number)
+        else {
+            if !self.manifest.free.as_slice().iter().any(|free| free.extent == number) {
+                self.orphan(extent, false);
+            }
+            return;
+        };
+        let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return };
+        let own = header.log == segment.log && header.epoch == segment.epoch;
+        segment.state = if own { SegmentState::Headed } else { SegmentState::Unheaded };
+        if own {
+            let (write_unit, batch_align, extent_bytes) = header.geometry;
+            let geometry = Geometry { write_unit, batch_align, extent_bytes, ..self.options.geometry };
+            segment.geometry = geometry.check().unwrap_or(self.options.geometry);
+            segment.fence = header.fence;
+        }
+    }
+
+    /// An extent of another store: not ours to remove. Where one of ours should be, ours is missing.
+    fn take_foreign(&mut self, extent: Extent) {
+        let listed = extent.role == Role::Wal
+            && self.manifest.segments.as_slice().iter().any(|segment| segment.extent == extent.number);
+        if !listed {
+            self.manifest.free.retain(|free| extent.role != Role::Wal || free.extent != extent.number);
+            self.orphan(extent, true);
+        }
+    }
+
+    fn take_headless(&mut self, extent: Extent) {
+        let number = extent.number;
+        let listed = match extent.role {
+            Role::Manifest => true,
+            Role::Snapshot => {
+                self.manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == number)
+            }
+            Role::Wal => self.manifest.free.as_slice().iter().any(|free| free.extent == number),
+        };
+        if listed {
+            return;
+        }
+        let segments = self.manifest.segments.as_mut_slice();
+        match segments.iter_mut().find(|segment| extent.role == Role::Wal && segment.extent == number) {
+            Some(segment) => segment.state = SegmentState::Unheaded,
+            None => self.orphan(extent, extent.role == Role::Snapshot),
+        }
+    }
+
+    fn headers_done(&mut self, headers: Headers) {
+        self.forget();
+        if self.newest.0 == 0 {
+            match headers.witness {
+                Some(witness) => self.refuse(Refusal::NoManifest { witness }),
+                None if self.options.scope == super::Scope::Verify => self.end_without_log(),
+                None => self.begin_fresh(),
+            }
+            return;
+        }
+        if self.named > self.newest {
+            return self.refuse(Refusal::RolledBack { newest: self.newest, named: self.named });
+        }
+        self.report.store = self.manifest.store;
+        self.report.timeline = self.manifest.head.timeline;
+        self.report.losses = self.manifest.head.losses;
+        self.report.time = self.manifest.head.time;
+        self.stage = Stage::Snapshot { candidate: self.manifest.snapshots.as_slice().len() };
+    }
+
+    /// Asks for the newest snapshot that has not been tried, `candidate` of them are left.
+    pub(super) fn poll_snapshot(&mut self, candidate: usize) -> Option<Ask> {
+        if self.options.scope == super::Scope::Open
+            && let Some(snapshot) =
+                candidate.checked_sub(1).and_then(|at| self.manifest.snapshots.as_slice().get(at))
+        {
+            return Some(Ask::Load(*snapshot));
+        }
+        let Some(first) = self.manifest.segments.as_slice().first().copied() else {
+            self.begin_replay(Settled { position: Position::default(), lsn: Lsn::FIRST });
+            return None;
+        };
+        let begins = first.fence == Lsn::FIRST || self.options.scope == super::Scope::Verify;
+        if !begins && first.fence != Lsn::UNKNOWN {
+            self.refuse(Refusal::NoSnapshot { first: first.fence });
+            return None;
+        }
+        let lsn = if first.fence == Lsn::UNKNOWN { Lsn::FIRST } else { first.fence };
+        self.begin_replay(Settled { position: Position { log: first.log, offset: 0 }, lsn });
+        None
+    }
+
+    pub(super) fn take_snapshot(&mut self, candidate: usize, good: bool) {
+        let Some(at) = candidate.checked_sub(1) else { return };
+        let Some(snapshot) = self.manifest.snapshots.as_slice().get(at).copied() else { return };
+        if good {
+            self.report.snapshot = Some(snapshot);
+            let offset = match self.segment_index(snapshot.position.log) {
+                Some(_) => snapshot.position.offset,
+                None => 0,
+            };
+            let position = Position { offset, ..snapshot.position };
+            return self.begin_replay(Settled { position, lsn: snapshot.base });
+        }
+        self.report.damaged_snapshots += 1;
+        self.manifest.snapshots.retain(|listed: &crate::manifest::Snapshot| listed.number != snapshot.number);
+        self.orphan(Extent::snapshot(snapshot.number), true);
+        self.stage = Stage::Snapshot { candidate: at };
+    }
+
+    /// Whether the header of the listed segment at `index` stands in front of its first batch.
+    pub(super) fn is_headed(&self, index: usize) -> bool {
+        self.manifest
+            .segments
+            .as_slice()
+            .get(index)
+            .is_some_and(|segment| segment.state == SegmentState::Headed)
+    }
+
+    /// Offset of the first batch of the listed segment at `index`.
+    pub(super) fn first_batch(&self, index: usize) -> u32 {
+        self.manifest.segments.as_slice().get(index).map_or(0, |segment| batch_start(segment.geometry))
+    }
+}
