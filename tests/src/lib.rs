@@ -1,4 +1,22 @@
 //! Simulated media, an oracle, and the worlds that crash: how Strandline's promises are checked.
+//!
+//! ```text
+//!   script ─► world ─► store ─► actions ─► system calls ─► simulated medium
+//!               │                                                │ crash
+//!             oracle ◄──────── recovered records ◄──── boot ◄────┘
+//! ```
+//!
+//! Everything is decided by one seed. `cargo run --release -p strandline-tests --bin soak -- posix --states N` runs many;
+//! `SEED=n` replays one.
 
+pub mod boot;
 pub mod chance;
+pub mod coverage;
+pub mod oracle;
 pub mod posix;
+pub mod script;
+pub mod setup;
+pub mod soak;
+pub mod state;
+pub mod transcript;
+pub mod world;

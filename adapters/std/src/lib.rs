@@ -1,1 +1,47 @@
-//! strandline.
+//! Strandline on files: a durable log with group commit, snapshots and recovery.
+//!
+//! ```
+//! use strandline::{Log, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! let (log, recovered) = Log::open(Options::new(directory.path()), &mut ())?;
+//! let lsn = log.append(b"kept from here on")?;
+//! assert_eq!(lsn, recovered.report.next);
+//! log.close();
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(not(unix))]
+compile_error!("strandline supports Linux and macOS: file and directory syncs of other systems are not implemented");
+
+mod check;
+mod dir;
+mod driver;
+mod error;
+mod log;
+mod memory;
+mod reader;
+mod recover;
+mod snapshot;
+mod stats;
+mod waiters;
+
+pub use check::HardwareCheck;
+pub use dir::{Places, StepError};
+pub use error::{AppendError, BadState, CorruptReport, OpenError, SnapshotError};
+pub use log::{Log, Options, Reservation, SnapshotInfo, SnapshotTicket};
+pub use reader::{LogReader, ReadError, Record};
+pub use recover::{Recovered, Replay};
+pub use snapshot::Image;
+pub use stats::{SYNC_BORDERS_MICROS, Stats};
+pub use strandline_core::action::{Event, Refused};
+pub use strandline_core::manifest::{Loss, Snapshot};
+pub use strandline_core::recovery::{Damage, Report};
+pub use strandline_core::store::{Mode, Priority};
+pub use strandline_core::types::{Epoch, Lsn, Millis, StoreId};
+pub use strandline_core::wal::verdict::Verdict;
+
+/// The core: formats and state machines without I/O.
+pub use strandline_core as core;

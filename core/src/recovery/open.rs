@@ -79,6 +79,11 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     /// Begins with the listed segment at `index`, at `from` if that lies in it.
     fn rewrite_segment(&mut self, index: usize, from: Settled) {
         let Some(segment) = self.manifest.segments.as_slice().get(index).copied() else { return };
+        // A log that ends at the start of a segment ends in one that was listed and not begun: nothing in it is valid.
+        if self.report.end == (Position { log: segment.log, offset: 0 }) {
+            self.stage = Stage::Open(Opening::Drop);
+            return;
+        }
         let inside = segment.log == from.position.log && from.position.offset > 0;
         let (start, written) = if inside {
             (from, from.position.offset)
@@ -86,11 +91,12 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             let position = Position { log: segment.log, offset: self.first_batch(index) };
             (Settled { position, lsn: segment.fence }, 0)
         };
+        let reader = self.reader(start.position, start.lsn, segment.epoch, segment.geometry);
         self.forget();
         self.stage = Stage::Rewrite(Rewrite {
             index,
             written,
-            reader: self.reader(start.position, start.lsn, segment.epoch, segment.geometry),
+            reader: if start == self.base { reader.from_border() } else { reader },
             need: HEADER,
             unheaded: written == 0,
             dirty: false,

@@ -63,7 +63,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         self.stage = Stage::Replay;
         match self.segment_index(base.position.log) {
             Some(index) if base.position.offset == 0 => self.enter(index),
-            Some(index) => self.go_to(index, base),
+            Some(index) => {
+                self.go_to(index, base);
+                self.path.reader = self.path.reader.map(Reader::from_border);
+            }
             None => self.path.fence = self.lowest_fence(),
         }
     }

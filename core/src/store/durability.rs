@@ -108,6 +108,7 @@ impl Durability {
         if self.dirty.back().is_some_and(|dirty| dirty.log == place.position.log) {
             return;
         }
+        self.forget_synced(0);
         let end = Settled { position: place.position, lsn: self.written };
         let synced = place.position.offset;
         let _ = self.dirty.push_back(Dirty {
@@ -169,14 +170,18 @@ impl Durability {
         if let Some(front) = self.dirty.front_mut() {
             front.synced = syncing.covers.position.offset;
         }
-        // A segment that is not the last one gets no more bytes.
-        while self.dirty.len() > 1 && self.dirty.front().is_some_and(|front| !front.is_unsynced()) {
-            self.dirty.pop_front();
-        }
+        self.forget_synced(1);
         if !self.dirty.iter().any(Dirty::is_unsynced) {
             self.all = false;
         }
         Some(syncing)
+    }
+
+    /// Drops synced segments from the front, but keeps the last `keep`: bytes may be on their way to them.
+    fn forget_synced(&mut self, keep: usize) {
+        while self.dirty.len() > keep && self.dirty.front().is_some_and(|front| !front.is_unsynced()) {
+            self.dirty.pop_front();
+        }
     }
 }
 

@@ -503,6 +503,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if geometry.align(header + needed) > capacity {
             return Err(Refused::NeedsBuffer(geometry.align(header + needed) as usize));
         }
+        if record > 0 && self.manifest.segments.room() == 0 {
+            return Err(Refused::Full);
+        }
         if begins {
             self.begin_segment(priority)?;
         }

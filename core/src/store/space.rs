@@ -18,6 +18,8 @@ use crate::types::{EffectId, Extent, LogId, Lsn, Position, Revision, Ticks};
 
 /// Segments that are kept ready, the reserved one included.
 const READY: usize = 2;
+/// Rows of the segment table that are left to the next start.
+const SPARE_ROWS: usize = 1;
 /// Free extents that are kept for use; more are released.
 const FREE: usize = 4;
 
@@ -143,6 +145,11 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if unbegun >= READY || self.space.preparing.is_some() {
             return None;
         }
+        // The next start needs a row for the segment that it opens, or it could not start at all.
+        if self.manifest.segments.room() <= SPARE_ROWS {
+            self.out_of_space(now);
+            return None;
+        }
         let durable = self.revising.durable;
         if let Some(free) = self.manifest.free.as_slice().iter().find(|free| free.freed <= durable).copied() {
             self.list(free.extent);
@@ -153,10 +160,6 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         if let Some(retry) = self.space.retry.filter(|retry| now < *retry) {
             wake.at(Some(retry));
-            return None;
-        }
-        if self.manifest.segments.room() == 0 {
-            self.out_of_space(now);
             return None;
         }
         let id = self.id();

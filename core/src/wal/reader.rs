@@ -11,7 +11,7 @@
 
 use super::mark::{MARK_BODY, Mark};
 use crate::codec::check::{Checksum, Seed};
-use crate::codec::frame::{Framing, Kind, Parsed};
+use crate::codec::frame::{Frame, Framing, Kind, Parsed};
 use crate::geometry::Geometry;
 use crate::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, StoreId};
 
@@ -52,6 +52,8 @@ pub struct Reader {
     offset: u32,
     limit: u32,
     expected: Lsn,
+    /// The first mark may announce an earlier record than `expected`.
+    earlier: bool,
     /// Set once a mark, a record or a pad of this segment has been read.
     pub intact: bool,
     /// The highest settled position that any mark named.
@@ -92,6 +94,7 @@ impl Reader {
             offset: from.offset,
             limit: geometry.extent_bytes,
             expected,
+            earlier: false,
             intact: false,
             settled: Settled::default(),
             revision: Revision(0),
@@ -122,6 +125,13 @@ impl Reader {
         self.expected
     }
 
+    /// Begins at the border of the batch that holds the expected record, or earlier ones only.
+    #[must_use]
+    pub fn from_border(mut self) -> Self {
+        self.earlier = true;
+        self
+    }
+
     /// Offset in the extent behind the payload of the record that was read last.
     #[must_use]
     #[inline]
@@ -147,6 +157,9 @@ impl Reader {
                 Parsed::Bad => return Item::Stop(Found::Bad),
                 Parsed::Newer(_) => return Item::Stop(Found::Newer),
             };
+            if self.earlier {
+                self.turn_back(&frame);
+            }
             let Some(bytes) =
                 u32::try_from(frame.bytes).ok().filter(|_| frame.seq == self.expected.low_byte())
             else {
@@ -167,6 +180,15 @@ impl Reader {
                 }
                 _ => return Item::Stop(Found::Bad),
             }
+        }
+    }
+
+    /// The first frame of a batch says with which record it begins.
+    #[cold]
+    fn turn_back(&mut self, frame: &Frame<'_>) {
+        self.earlier = false;
+        if let Some(mark) = Mark::decode(frame.payload).filter(|_| frame.kind == Kind::Mark) {
+            self.expected = self.expected.min(mark.next);
         }
     }
 
@@ -349,6 +371,21 @@ mod tests {
             assert!(reader.offset() as usize <= bit / 8);
             assert_eq!(lsns, (1..=lsns.len() as u64).map(Lsn).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_batch_that_holds_the_expected_record_is_read_from_its_border() {
+        let (segment, second) = (segment(), batch_start(GEOMETRY) + 512);
+        let from = Position { log: LogId(4), offset: second };
+        let at = |expected| Reader::new::<TableCheck>(WRITER.store, WRITER.epoch, from, expected, GEOMETRY);
+        let first = |mut reader: Reader| {
+            let mark = reader.next::<TableCheck>(&segment[second as usize..]);
+            (matches!(mark, Item::Mark(_)), reader.expected())
+        };
+        assert_eq!(first(at(Lsn(3))), (true, Lsn(3)));
+        assert_eq!(first(at(Lsn(4))), (false, Lsn(4)), "the batch begins with record 3");
+        assert_eq!(first(at(Lsn(4)).from_border()), (true, Lsn(3)));
+        assert_eq!(first(at(Lsn(2)).from_border()), (false, Lsn(2)), "never a later one");
     }
 
     #[test]

@@ -1,0 +1,249 @@
+//! The only code that touches the operating system: one arm per step of [`strandline_core::lower::posix`].
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use strandline_core::action::{Action, Failure};
+use strandline_core::geometry::Geometry;
+use strandline_core::lower::posix::{Directory, File as Name, Step, lower};
+
+/// Where a store's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The manifest and the segments.
+    pub log: PathBuf,
+    /// The snapshots.
+    pub snapshots: PathBuf,
+    /// What segment names begin with.
+    pub prefix: String,
+}
+
+/// An action that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {}: {source}", path.display())]
+pub struct StepError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl StepError {
+    /// What the engine cares about.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::NoSpace,
+            _ => Failure::Io,
+        }
+    }
+}
+
+/// A file in a store's directories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// One of the store's own.
+    Ours(Name),
+    /// Something else.
+    Foreign(PathBuf),
+}
+
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// What else may lie in the directories.
+const QUARANTINE: &str = "quarantine";
+pub(crate) const LOCK: &str = "LOCK";
+
+/// The open files of a store.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    places: Places,
+    geometry: Geometry,
+    open: Mutex<HashMap<Name, Arc<File>>>,
+}
+
+impl Dir {
+    /// Creates the directories if they do not exist, for this user only.
+    pub(crate) fn create(places: Places, geometry: Geometry) -> Result<Self, StepError> {
+        for place in [&places.log, &places.snapshots] {
+            let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(place);
+            created.map_err(|source| StepError { what: "create directory", path: place.clone(), source })?;
+        }
+        Ok(Self::existing(places, geometry))
+    }
+
+    /// Uses directories that exist.
+    pub(crate) fn existing(places: Places, geometry: Geometry) -> Self {
+        Self { places, geometry, open: Mutex::new(HashMap::new()) }
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Carries out the steps of an action, in their order.
+    pub(crate) fn perform(&self, action: Action, bytes: &[u8]) -> Result<(), StepError> {
+        for step in lower(action, self.geometry) {
+            self.step(step, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, step: Step, content: &[u8]) -> Result<(), StepError> {
+        let (what, path, done) = match step {
+            Step::Create(name) => ("create", self.path(name), self.create_file(name)),
+            Step::Zero { file, bytes } => {
+                ("prepare", self.path(file), self.file(file).and_then(|file| zero(&file, bytes)))
+            }
+            Step::Write { file, offset, .. } => {
+                ("write", self.path(file), self.file(file).and_then(|file| file.write_all_at(content, offset)))
+            }
+            Step::Sync(file) => ("sync", self.path(file), self.file(file).and_then(|file| file.sync_data())),
+            Step::SyncDirectory(directory) => {
+                let path = self.directory(directory);
+                ("sync directory", path.clone(), File::open(path).and_then(|directory| directory.sync_all()))
+            }
+            Step::Rename { from, to } => {
+                self.open.lock().remove(&from);
+                ("rename", self.path(from), fs::rename(self.path(from), self.path(to)))
+            }
+            Step::Remove(file) => {
+                self.open.lock().remove(&file);
+                ("remove", self.path(file), fs::remove_file(self.path(file)))
+            }
+        };
+        done.map_err(|source| StepError { what, path, source })
+    }
+
+    /// Reads into `into` until it is full or the file ends; a file that does not exist has no bytes.
+    pub(crate) fn read(&self, name: Name, offset: u64, into: &mut [u8]) -> Result<usize, StepError> {
+        let failed = |source| StepError { what: "read", path: self.path(name), source };
+        let file = match self.file(name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed(error)),
+        };
+        read_at(&file, offset, into).map_err(failed)
+    }
+
+    /// Length of a file, bytes.
+    pub(crate) fn len(&self, name: Name) -> Result<u64, StepError> {
+        let len = self.file(name).and_then(|file| file.metadata()).map(|metadata| metadata.len());
+        len.map_err(|source| StepError { what: "read", path: self.path(name), source })
+    }
+
+    /// A handle that stays valid when the file is removed.
+    pub(crate) fn file(&self, name: Name) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open.lock().get(&name) {
+            return Ok(file.clone());
+        }
+        let file = match OpenOptions::new().read(true).write(true).open(self.path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(self.path(name))?,
+            other => other?,
+        };
+        let file = Arc::new(file);
+        self.open.lock().insert(name, file.clone());
+        Ok(file)
+    }
+
+    fn create_file(&self, name: Name) -> io::Result<()> {
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        self.open.lock().insert(name, Arc::new(file));
+        Ok(())
+    }
+
+    /// Everything in the directories, in the order of names, except the lock and the quarantine.
+    pub(crate) fn list(&self) -> Result<Vec<Found>, StepError> {
+        let mut found = Vec::new();
+        for directory in [Directory::Log, Directory::Snapshots] {
+            let place = self.directory(directory);
+            let failed = |source| StepError { what: "list", path: place.clone(), source };
+            for entry in fs::read_dir(&place).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                let ours = Name::parse(&name, &self.places.prefix).filter(|ours| ours.directory() == directory);
+                match ours {
+                    Some(ours) => found.push(Found::Ours(ours)),
+                    None if entry.file_type().is_ok_and(|kind| kind.is_dir()) || name == LOCK => {}
+                    None if self.places.log == self.places.snapshots && Name::parse(&name, &self.places.prefix).is_some() => {}
+                    None => found.push(Found::Foreign(entry.path())),
+                }
+            }
+        }
+        found.sort_by_key(|found| match found {
+            Found::Ours(name) => (*name, PathBuf::new()),
+            Found::Foreign(path) => (Name::Unfinished(u32::MAX), path.clone()),
+        });
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Moves a file to `quarantine/` beside it; returns its new path.
+    pub(crate) fn quarantine(&self, path: &Path) -> Result<PathBuf, StepError> {
+        let to = self.quarantine_place(path)?;
+        fs::rename(path, &to).map_err(|source| StepError { what: "quarantine", path: path.into(), source })?;
+        Ok(to)
+    }
+
+    /// Copies a file to `quarantine/` beside it, durably; returns the copy's path.
+    pub(crate) fn preserve(&self, name: Name) -> Result<PathBuf, StepError> {
+        let path = self.path(name);
+        let to = self.quarantine_place(&path)?;
+        let copied = fs::copy(&path, &to).and_then(|_| File::open(&to)?.sync_all());
+        copied.map_err(|source| StepError { what: "quarantine", path, source })?;
+        Ok(to)
+    }
+
+    fn quarantine_place(&self, path: &Path) -> Result<PathBuf, StepError> {
+        let failed = |source| StepError { what: "quarantine", path: path.into(), source };
+        let place = path.parent().unwrap_or(Path::new(".")).join(QUARANTINE);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let free = (0..u32::MAX).map(|count| match count {
+            0 => place.join(&name),
+            _ => place.join(format!("{name}.{count}")),
+        });
+        free.into_iter().find(|path| !path.exists()).ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// The path of a file.
+    pub(crate) fn path(&self, name: Name) -> PathBuf {
+        self.directory(name.directory()).join(name.name(&self.places.prefix).to_string())
+    }
+
+    fn directory(&self, directory: Directory) -> PathBuf {
+        match directory {
+            Directory::Log => self.places.log.clone(),
+            Directory::Snapshots => self.places.snapshots.clone(),
+        }
+    }
+}
+
+/// Reads until `into` is full or the file ends.
+pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn zero(file: &File, bytes: u32) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < u64::from(bytes) {
+        let len = ZEROS.len().min(usize::try_from(u64::from(bytes) - offset).unwrap_or(ZEROS.len()));
+        file.write_all_at(&ZEROS[..len], offset)?;
+        offset += len as u64;
+    }
+    Ok(())
+}

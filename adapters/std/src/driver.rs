@@ -1,0 +1,548 @@
+//! Carries out what the engine asks for.
+//!
+//! ```text
+//!  appenders ──► engine (one short lock) ◄── poll / complete ── whoever drives
+//!                                              │ batches (and syncs, in `always`)  on the driving thread
+//!                                              ├ syncs in `periodic`, `never`      on the sync thread
+//!                                              └ manifest, segments ahead          on the background thread
+//! ```
+//!
+//! Driving is a role, not a thread: an appender that has to wait takes it if it is free, so that a single client's write and
+//! sync run on its own thread; otherwise the driver thread has it. Two halves take turns: one is written while the other fills.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::Waker;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use strandline_core::action::{Action, Event, Output, Refused};
+use strandline_core::store::{Mode, Now, Priority};
+use strandline_core::types::{EffectId, Lsn, Millis, Role as ExtentRole, Ticks};
+
+use crate::dir::{Dir, StepError};
+use crate::error::AppendError;
+use crate::recover::{HostStore, span_of};
+use crate::stats::{Counters, Stats};
+use crate::waiters::{Waiter, Waiters, this_thread};
+
+/// Hears of events: they are the engine's log.
+pub(crate) type Listener = Box<dyn Fn(&Event, Option<&str>) + Send + Sync>;
+
+/// What appenders, the driver and the lanes share.
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    /// The one who drives waits here for work.
+    work: Condvar,
+    /// The driver thread waits here until it must drive.
+    rest: Condvar,
+    /// Appenders wait here for room.
+    room: Condvar,
+    pub(crate) dir: Dir,
+    pub(crate) mode: Mode,
+    pub(crate) batch_bytes: usize,
+    pub(crate) counters: Counters,
+    /// Everything below is acknowledged, or durable.
+    acknowledged: AtomicU64,
+    durable: AtomicU64,
+    halted: AtomicBool,
+    started: Instant,
+    listener: Listener,
+}
+
+/// What the lock guards.
+pub(crate) struct State {
+    pub(crate) store: HostStore,
+    pub(crate) acknowledging: Waiters,
+    pub(crate) persisting: Waiters,
+    /// Those who want room.
+    pub(crate) wanting: Vec<Waker>,
+    /// Someone drives.
+    driving: bool,
+    /// Whoever drives has gone to sleep and must be woken for work.
+    asleep: bool,
+    /// The driver thread rests.
+    resting: bool,
+    stopping: bool,
+    /// Why the store halted.
+    pub(crate) failure: Option<String>,
+    lanes: Option<Lanes>,
+}
+
+struct Lanes {
+    sync: Sender<Job>,
+    background: Sender<Job>,
+}
+
+struct Job {
+    id: EffectId,
+    action: Action,
+    bytes: Vec<u8>,
+}
+
+/// The threads of one log.
+pub(crate) struct Threads {
+    driver: JoinHandle<()>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+impl Shared {
+    pub(crate) fn new(store: HostStore, dir: Dir, mode: Mode, batch_bytes: usize, started: Instant, listener: Listener) -> Self {
+        let (acknowledged, durable) = (store.acknowledged().0, store.settled().lsn.0);
+        Self {
+            state: Mutex::new(State {
+                store,
+                acknowledging: Waiters::default(),
+                persisting: Waiters::default(),
+                wanting: Vec::new(),
+                driving: false,
+                asleep: false,
+                resting: false,
+                stopping: false,
+                failure: None,
+                lanes: None,
+            }),
+            work: Condvar::new(),
+            rest: Condvar::new(),
+            room: Condvar::new(),
+            dir,
+            mode,
+            batch_bytes,
+            counters: Counters::default(),
+            acknowledged: AtomicU64::new(acknowledged),
+            durable: AtomicU64::new(durable),
+            halted: AtomicBool::new(false),
+            started,
+            listener,
+        }
+    }
+
+    pub(crate) fn acknowledged(&self) -> Lsn {
+        Lsn(self.acknowledged.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        now(self.started)
+    }
+
+    /// Takes a record without waiting for room.
+    #[inline]
+    pub(crate) fn try_append(&self, state: &mut State, record: &[u8], priority: Priority) -> Result<Lsn, Refused> {
+        let mut taken = state.store.append(record, priority);
+        if let Err(Refused::NeedsBuffer(_)) = taken {
+            self.make_ready(state, record.len(), priority)?;
+            taken = state.store.append(record, priority);
+        }
+        self.nudge(state);
+        taken
+    }
+
+    /// Takes a record, waiting for room.
+    pub(crate) fn append<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        record: &[u8],
+        priority: Priority,
+    ) -> Result<(Lsn, MutexGuard<'s, State>), AppendError> {
+        loop {
+            match self.try_append(&mut state, record, priority) {
+                Ok(lsn) => return Ok((lsn, state)),
+                Err(Refused::Busy) => state = self.wait_for_room(state),
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+    }
+
+    /// Waits until an append that was refused as busy may be tried again.
+    fn wait_for_room<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        self.counters.waited_for_room();
+        self.room.wait(&mut state);
+        state
+    }
+
+    /// Makes room for a record of `bytes`, without waiting.
+    pub(crate) fn make_ready(&self, state: &mut State, bytes: usize, priority: Priority) -> Result<(), Refused> {
+        loop {
+            match state.store.ready(bytes, priority) {
+                Err(Refused::NeedsBuffer(bytes)) => {
+                    // Larger than the usual half: one that fits takes its place until this batch has been written.
+                    if state.store.exchange(vec![0; bytes]).is_err() {
+                        return Err(Refused::Busy);
+                    }
+                }
+                other => {
+                    self.nudge(state);
+                    return other;
+                }
+            }
+        }
+    }
+
+    /// Makes room for a record of `bytes`, waiting until there is some.
+    pub(crate) fn make_ready_waiting(&self, bytes: usize, priority: Priority) -> Result<MutexGuard<'_, State>, Refused> {
+        let mut state = self.state.lock();
+        loop {
+            match self.make_ready(&mut state, bytes, priority) {
+                Ok(()) => return Ok(state),
+                Err(Refused::Busy) => state = self.wait_for_room(state),
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// Whether progress of this kind is above `lsn`; if not, `waker` is called when it is.
+    pub(crate) fn poll_wait(&self, lsn: Lsn, kind: Kind, waker: &Waker) -> Result<bool, AppendError> {
+        if self.progress(kind) > lsn {
+            return Ok(true);
+        }
+        let mut state = self.state.lock();
+        if self.progress(kind) > lsn {
+            return Ok(true);
+        }
+        if self.is_halted() {
+            drop(state);
+            return self.outcome(lsn, kind).map(|()| true);
+        }
+        if kind == Kind::Durable {
+            state.store.request_sync(lsn.next());
+            state.persisting.add(lsn, Waiter::Wake(waker.clone()));
+        } else {
+            state.acknowledging.add(lsn, Waiter::Wake(waker.clone()));
+        }
+        self.nudge(&mut state);
+        Ok(false)
+    }
+
+    /// Blocks until the record is acknowledged, the log halts, or `timeout` is over.
+    pub(crate) fn wait_until(&self, lsn: Lsn, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        if self.poll_wait(lsn, Kind::Acknowledged, &this_thread()).is_ok_and(|ready| ready) {
+            return;
+        }
+        while self.acknowledged() <= lsn && !self.is_halted() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Sees to it that someone drives, now that there is work.
+    #[inline]
+    pub(crate) fn nudge(&self, state: &mut State) {
+        if state.asleep {
+            state.asleep = false;
+            self.work.notify_one();
+        } else if !state.driving && state.resting {
+            state.resting = false;
+            self.rest.notify_one();
+        }
+    }
+
+    /// Blocks until progress of this kind is above `lsn`, driving if nobody else does.
+    pub(crate) fn wait<'s>(&'s self, mut state: MutexGuard<'s, State>, lsn: Lsn, kind: Kind) -> Result<(), AppendError> {
+        if kind == Kind::Durable {
+            state.store.request_sync(lsn.next());
+            self.nudge(&mut state);
+        }
+        if !state.driving && state.lanes.is_some() {
+            let done = |shared: &Self| shared.progress(kind) > lsn || shared.is_halted();
+            drop(self.drive(state, Role::Appender, &done));
+        } else {
+            if self.progress(kind) <= lsn && !self.is_halted() {
+                let waiters = if kind == Kind::Durable { &mut state.persisting } else { &mut state.acknowledging };
+                waiters.add(lsn, Waiter::Wake(this_thread()));
+            }
+            drop(state);
+            while self.progress(kind) <= lsn && !self.is_halted() {
+                thread::park();
+            }
+        }
+        self.outcome(lsn, kind)
+    }
+
+    /// Whether progress of this kind is above `lsn`, or never will be.
+    pub(crate) fn outcome(&self, lsn: Lsn, kind: Kind) -> Result<(), AppendError> {
+        if self.progress(kind) > lsn {
+            return Ok(());
+        }
+        let why = self.state.lock().failure.clone();
+        Err(AppendError::Halted(why.unwrap_or_else(|| "the log was closed".into())))
+    }
+
+    pub(crate) fn progress(&self, kind: Kind) -> Lsn {
+        if kind == Kind::Durable { self.durable() } else { self.acknowledged() }
+    }
+
+    /// Polls and carries out until `done`; then the role is free again. The driver thread also gives it up when there is
+    /// nothing to do, and learns until when.
+    fn drive<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        who: Role,
+        done: &dyn Fn(&Self) -> bool,
+    ) -> (MutexGuard<'s, State>, Option<Ticks>) {
+        state.driving = true;
+        let mut idle_until = None;
+        while !done(self) {
+            match state.store.poll(self.now()) {
+                Output::Do(id, action) => state = self.carry_out(state, id, action),
+                Output::Event(event) => self.hear(&mut state, &event),
+                Output::Idle { wake } if who == Role::Thread || state.stopping => {
+                    idle_until = wake;
+                    break;
+                }
+                Output::Idle { wake } => self.sleep(&mut state, wake),
+            }
+        }
+        state.driving = false;
+        if who == Role::Appender && state.resting {
+            state.resting = false;
+            self.rest.notify_one();
+        }
+        if state.store.is_closed() {
+            self.room.notify_all();
+        }
+        (state, idle_until)
+    }
+
+    /// An appender that drives waits for company, or for another thread's sync.
+    fn sleep(&self, state: &mut MutexGuard<'_, State>, wake: Option<Ticks>) {
+        let begun = Instant::now();
+        state.asleep = true;
+        self.wait_on(&self.work, state, wake);
+        state.asleep = false;
+        self.counters.gathered(begun.elapsed());
+    }
+
+    fn wait_on(&self, what: &Condvar, state: &mut MutexGuard<'_, State>, until: Option<Ticks>) {
+        match until {
+            None => what.wait(state),
+            Some(time) => {
+                let micros = time.since(self.now().ticks);
+                let _ = what.wait_for(state, Duration::from_micros(micros));
+            }
+        }
+    }
+
+    fn carry_out<'s>(&'s self, mut state: MutexGuard<'s, State>, id: EffectId, action: Action) -> MutexGuard<'s, State> {
+        if let Some(lane) = self.lane(&state, action) {
+            let bytes = span_of(&action).map(|span| state.store.bytes(span).to_vec()).unwrap_or_default();
+            let _ = lane.send(Job { id, action, bytes });
+            return state;
+        }
+        let Some(span) = span_of(&action) else {
+            let result = MutexGuard::unlocked(&mut state, || self.perform(action, &[]));
+            self.complete(state, id, result);
+            return self.state.lock();
+        };
+        let Some(buffer) = state.store.take(span.buffer) else { return state };
+        let start = span.start as usize;
+        let bytes = &buffer[start..start + span.len as usize];
+        let result = MutexGuard::unlocked(&mut state, || self.perform(action, bytes));
+        let usual = if buffer.len() > self.batch_bytes { vec![0; self.batch_bytes] } else { buffer };
+        state.store.give(span.buffer, usual);
+        self.complete(state, id, result);
+        self.state.lock()
+    }
+
+    /// The thread that an action goes to, if not this one.
+    fn lane<'l>(&self, state: &'l State, action: Action) -> Option<&'l Sender<Job>> {
+        let lanes = state.lanes.as_ref()?;
+        match action {
+            Action::Write { extent, .. } | Action::Sync { extent } if extent.role == ExtentRole::Manifest => Some(&lanes.background),
+            Action::Write { .. } => None,
+            Action::Sync { .. } if self.mode == Mode::Always => None,
+            Action::Sync { .. } => Some(&lanes.sync),
+            Action::Prepare { .. } | Action::Release { .. } => Some(&lanes.background),
+        }
+    }
+
+    fn perform(&self, action: Action, bytes: &[u8]) -> Result<(), StepError> {
+        let begun = Instant::now();
+        let result = self.dir.perform(action, bytes);
+        self.counters.performed(action, begun.elapsed());
+        result
+    }
+
+    /// Completes an action and wakes whom it releases, outside the lock.
+    fn complete(&self, mut state: MutexGuard<'_, State>, id: EffectId, result: Result<(), StepError>) {
+        let result = result.map_err(|error| {
+            let failure = error.failure();
+            state.failure = Some(error.to_string());
+            failure
+        });
+        let failed = result.is_err();
+        state.store.complete(id, result, self.now());
+        let mut released = Vec::new();
+        self.publish(&mut state, &mut released);
+        if failed && state.store.halted().is_none() {
+            state.failure = None;
+        }
+        self.nudge(&mut state);
+        let why = state.failure.clone();
+        let wanting = core::mem::take(&mut state.wanting);
+        drop(state);
+        self.room.notify_all();
+        wanting.into_iter().for_each(Waker::wake);
+        self.wake(released, why);
+    }
+
+    /// Makes progress visible and collects those who waited for it.
+    fn publish(&self, state: &mut State, released: &mut Vec<(Lsn, Waiter)>) {
+        let (acknowledged, durable) = (state.store.acknowledged(), state.store.settled().lsn);
+        self.acknowledged.store(acknowledged.0, Ordering::Release);
+        self.durable.store(durable.0, Ordering::Release);
+        state.acknowledging.release(acknowledged, released);
+        state.persisting.release(durable, released);
+        if state.store.halted().is_some() {
+            self.halted.store(true, Ordering::Release);
+            state.acknowledging.release_all(released);
+            state.persisting.release_all(released);
+        }
+    }
+
+    fn wake(&self, released: Vec<(Lsn, Waiter)>, why: Option<String>) {
+        for (lsn, waiter) in released {
+            match waiter {
+                Waiter::Wake(waker) => waker.wake(),
+                Waiter::Tell(tell) if lsn < self.acknowledged() => tell(Ok(lsn)),
+                Waiter::Tell(tell) => tell(Err(AppendError::Halted(why.clone().unwrap_or_default()))),
+            }
+        }
+    }
+
+    fn hear(&self, state: &mut State, event: &Event) {
+        self.counters.heard(event);
+        (self.listener)(event, state.failure.as_deref());
+        if let Event::Halted(_) = event {
+            self.room.notify_all();
+        }
+        if let Event::Full | Event::Healed = event {
+            self.room.notify_all();
+        }
+    }
+
+    /// Starts the driver thread and the lanes.
+    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<Threads> {
+        let (sync, syncs) = channel();
+        let (background, jobs) = channel();
+        let lane = |name: &str, jobs: Receiver<Job>| {
+            let shared = self.clone();
+            thread::Builder::new().name(name.into()).spawn(move || shared.run_lane(&jobs))
+        };
+        let lanes = vec![lane("strandline-sync", syncs)?, lane("strandline-back", jobs)?];
+        self.state.lock().lanes = Some(Lanes { sync, background });
+        let shared = self.clone();
+        let driver = thread::Builder::new().name("strandline-log".into()).spawn(move || shared.run_driver())?;
+        Ok(Threads { driver, lanes })
+    }
+
+    fn run_lane(&self, jobs: &Receiver<Job>) {
+        for Job { id, action, bytes } in jobs {
+            let result = self.perform(action, &bytes);
+            self.complete(self.state.lock(), id, result);
+        }
+    }
+
+    fn run_driver(&self) {
+        let mut state = self.state.lock();
+        while !state.stopping {
+            let mut idle_until = None;
+            if !state.driving {
+                (state, idle_until) = self.drive(state, Role::Thread, &|_| false);
+            }
+            if !state.stopping {
+                state.resting = true;
+                self.wait_on(&self.rest, &mut state, idle_until);
+                state.resting = false;
+            }
+        }
+        // The lanes end when nobody can send to them.
+        state.lanes = None;
+    }
+
+    /// Closes the store: flushes, syncs, seals. Blocks until that is done or the store has halted.
+    pub(crate) fn close(&self, threads: Threads) {
+        let mut state = self.state.lock();
+        state.store.close();
+        self.nudge(&mut state);
+        while !state.store.is_closed() && state.store.halted().is_none() {
+            self.room.wait(&mut state);
+        }
+        state.stopping = true;
+        let mut released = Vec::new();
+        let wanting = core::mem::take(&mut state.wanting);
+        state.acknowledging.release_all(&mut released);
+        state.persisting.release_all(&mut released);
+        self.halted.store(true, Ordering::Release);
+        self.work.notify_all();
+        self.rest.notify_all();
+        drop(state);
+        wanting.into_iter().for_each(Waker::wake);
+        self.wake(released, None);
+        let _ = threads.driver.join();
+        for lane in threads.lanes {
+            let _ = lane.join();
+        }
+    }
+}
+
+impl State {
+    /// Fills in what the engine knows.
+    pub(crate) fn describe(&self, now: Now, stats: &mut Stats) {
+        let store = &self.store;
+        let (bytes, since) = store.unsynced();
+        stats.next = store.next_lsn();
+        stats.acknowledged = store.acknowledged();
+        stats.durable = store.settled().lsn;
+        stats.unsynced_bytes = bytes;
+        stats.unsynced_age = since.map(|since| Duration::from_micros(now.ticks.since(since)));
+        stats.segments = store.segments().len() as u64;
+        stats.segment_bytes = store.segments().iter().map(|segment| u64::from(segment.geometry.extent_bytes)).sum();
+        stats.snapshots = store.snapshots().len() as u64;
+        if let Some(newest) = store.snapshots().last() {
+            stats.snapshot_taken = Some(newest.time);
+            stats.snapshot_base = newest.base;
+            stats.snapshot_bytes = newest.bytes;
+        }
+        stats.full = store.is_full();
+        stats.halted = store.halted().map(|failure| self.failure.clone().unwrap_or_else(|| format!("{failure:?}")));
+    }
+}
+
+/// Who drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The driver thread.
+    Thread,
+    /// An appender, until its record is acknowledged.
+    Appender,
+}
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The mode's promise.
+    Acknowledged,
+    /// A sync, in every mode.
+    Durable,
+}
+
+/// What time it is, with monotonic time from `started`.
+pub(crate) fn now(started: Instant) -> Now {
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    Now { ticks: Ticks(micros), wall: Millis(u64::try_from(wall).unwrap_or(u64::MAX)) }
+}

@@ -1,0 +1,567 @@
+//! The log: append, wait, read, snapshot.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use strandline_core::action::{Event, Refused};
+use strandline_core::geometry::Geometry;
+use strandline_core::manifest::Snapshot;
+use strandline_core::recovery::{Options as CoreOptions, Scope};
+use strandline_core::snapshot::writer::Owner;
+use strandline_core::store::{Config, Mode, Priority};
+use strandline_core::types::{Lsn, StoreId};
+
+use crate::dir::{Dir, LOCK, Places};
+use crate::driver::{Kind, Listener, Shared, State, Threads, now};
+use crate::error::{AppendError, OpenError, SnapshotError};
+use crate::reader::{Holds, LogReader};
+use crate::recover::{Recovered, Replay, recover, verify_snapshots};
+use crate::snapshot::{self, Image};
+use crate::stats::Stats;
+use crate::waiters::Waiter;
+
+/// How a log is opened.
+pub struct Options {
+    pub(crate) places: Places,
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) batch_bytes: usize,
+    pub(crate) compress: bool,
+    pub(crate) discard_from: Option<Lsn>,
+    pub(crate) keep_all: bool,
+    pub(crate) listener: Listener,
+}
+
+impl core::fmt::Debug for Options {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Options").field("places", &self.places).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// A log in `directory`, snapshots in `directory/snapshots`, mode `always`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let log = directory.into();
+        let snapshots = log.join("snapshots");
+        Self {
+            places: Places { log, snapshots, prefix: "log".into() },
+            config: Config::new(Mode::Always),
+            geometry: Geometry::HOST,
+            batch_bytes: 256 << 10,
+            compress: true,
+            discard_from: None,
+            keep_all: false,
+            listener: Box::new(|_, _| {}),
+        }
+    }
+
+    /// What an acknowledgement waits for.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.config.mode = mode;
+        self
+    }
+
+    /// Where the files are, and what segment names begin with.
+    #[must_use]
+    pub fn places(mut self, places: Places) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// Size of a segment, bytes: a multiple of 4096. It also bounds a record.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.geometry.extent_bytes = bytes;
+        self
+    }
+
+    /// Size of each of the two batch halves, bytes: rounded up to 4 KiB. A larger record gets a buffer of its own.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes.clamp(4 << 10, 64 << 20).next_multiple_of(4096);
+        self
+    }
+
+    /// For devices that may spoil durable bytes when their sector is rewritten: batches begin at this border, 512 or 4096.
+    #[must_use]
+    pub fn batch_align(mut self, bytes: u32) -> Self {
+        self.geometry.batch_align = bytes;
+        self
+    }
+
+    /// How many snapshots are kept; fewer than two count as two.
+    #[must_use]
+    pub fn keep_snapshots(mut self, count: usize) -> Self {
+        self.config.keep_snapshots = count;
+        self
+    }
+
+    /// Whether snapshots are compressed with zstd.
+    #[must_use]
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
+        self
+    }
+
+    /// Keeps every segment, whatever snapshots cover.
+    #[must_use]
+    pub fn keep_all(mut self, keep: bool) -> Self {
+        self.keep_all = keep;
+        self
+    }
+
+    /// Goes past damage at exactly this LSN: it and everything after it is lost, which is recorded for ever.
+    #[must_use]
+    pub fn discard_from(mut self, lsn: Option<Lsn>) -> Self {
+        self.discard_from = lsn;
+        self
+    }
+
+    /// Hears of events, with the reason of a failure. Called with the log's lock held: it must not use the log.
+    #[must_use]
+    pub fn listener(mut self, listener: impl Fn(&Event, Option<&str>) + Send + Sync + 'static) -> Self {
+        self.listener = Box::new(listener);
+        self
+    }
+}
+
+/// A durable log of records in a directory. Clones share it; it is closed by [`Log::close`] or when the last one is dropped.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+    holds: Arc<Holds>,
+    snapshotting: Mutex<bool>,
+    compress: bool,
+    /// Events that a snapshot waits for.
+    kept: Arc<(Mutex<Lsn>, Condvar)>,
+    _lock: File,
+}
+
+impl core::fmt::Debug for Log {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Log").field("places", self.inner.shared.dir.places()).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot that has been begun: what it must contain is settled, its file is not written yet.
+#[derive(Debug)]
+pub struct SnapshotTicket {
+    snapshot: Snapshot,
+    owner: Owner,
+}
+
+impl SnapshotTicket {
+    /// The first LSN that is not in it.
+    #[must_use]
+    pub fn base(&self) -> Lsn {
+        self.snapshot.base
+    }
+}
+
+/// A snapshot that counts.
+#[derive(Clone, Debug)]
+pub struct SnapshotInfo {
+    /// Its file.
+    pub path: PathBuf,
+    /// What the manifest says of it.
+    pub snapshot: Snapshot,
+}
+
+impl Log {
+    /// Opens or creates the log and hands what it holds to `state`.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed then.
+    pub fn open(options: Options, state: &mut impl Replay) -> Result<(Self, Recovered), OpenError> {
+        let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
+        let dir = Dir::create(options.places.clone(), geometry)?;
+        let lock = lock(&options.places.log)?;
+        let started = Instant::now();
+        let core = CoreOptions {
+            config: options.config,
+            geometry,
+            fresh: fresh_id(),
+            discard_from: options.discard_from,
+            scope: Scope::Open,
+        };
+        let (store, recovered) = recover(&dir, core, options.batch_bytes, state, || now(started))?;
+        let Some(mut store) = store else { return Err(OpenError::Refused("no store".into())) };
+        store.keep_all(options.keep_all);
+        let kept = Arc::new((Mutex::new(Lsn(0)), Condvar::new()));
+        let listener = announce(options.listener, kept.clone());
+        let mode = options.config.mode;
+        let shared = Arc::new(Shared::new(store, dir, mode, options.batch_bytes, started, listener));
+        let threads = shared.start().map_err(|error| OpenError::Refused(format!("threads: {error}")))?;
+        let inner = Inner {
+            shared,
+            threads: Mutex::new(Some(threads)),
+            holds: Arc::default(),
+            snapshotting: Mutex::new(false),
+            compress: options.compress,
+            kept,
+            _lock: lock,
+        };
+        Ok((Self { inner: Arc::new(inner) }, recovered))
+    }
+
+    /// Reads everything and changes nothing; works beside a damaged store, not beside a running one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn verify(options: &Options) -> Result<Recovered, OpenError> {
+        let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
+        let dir = Dir::existing(options.places.clone(), geometry);
+        let _lock = if options.places.log.join(LOCK).exists() { Some(lock(&options.places.log)?) } else { None };
+        let started = Instant::now();
+        let core = CoreOptions {
+            config: options.config,
+            geometry,
+            fresh: StoreId::default(),
+            discard_from: None,
+            scope: Scope::Verify,
+        };
+        let (_, mut recovered) = recover(&dir, core, options.batch_bytes, &mut (), || now(started))?;
+        verify_snapshots(&dir, &mut recovered);
+        Ok(recovered)
+    }
+
+    /// Appends a record and blocks until it is acknowledged as the mode promises.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, record: &[u8]) -> Result<Lsn, AppendError> {
+        let shared = &self.inner.shared;
+        let (lsn, state) = shared.append(shared.state.lock(), record, Priority::Ordinary)?;
+        shared.wait(state, lsn, Kind::Acknowledged)?;
+        Ok(lsn)
+    }
+
+    /// Appends a record, waiting for room but not for the acknowledgement.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn submit(&self, record: &[u8]) -> Result<Lsn, AppendError> {
+        let shared = &self.inner.shared;
+        shared.append(shared.state.lock(), record, Priority::Ordinary).map(|(lsn, _)| lsn)
+    }
+
+    /// Appends a record without waiting for anything.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`] if there is no room right now; see [`Refused`].
+    pub fn try_submit(&self, record: &[u8]) -> Result<Lsn, Refused> {
+        let shared = &self.inner.shared;
+        shared.try_append(&mut shared.state.lock(), record, Priority::Ordinary)
+    }
+
+    /// Appends a record, waiting for room; `done` runs on one of the log's threads when it is acknowledged, or will not be.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; `done` does not run then.
+    pub fn append_with(
+        &self,
+        record: &[u8],
+        done: impl FnOnce(Result<Lsn, AppendError>) + Send + 'static,
+    ) -> Result<Lsn, AppendError> {
+        let shared = &self.inner.shared;
+        let (lsn, mut state) = shared.append(shared.state.lock(), record, Priority::Ordinary)?;
+        state.acknowledging.add(lsn, Waiter::Tell(Box::new(done)));
+        Ok(lsn)
+    }
+
+    /// Takes the log's lock and makes room for one record of at most `bytes`, so that the append that follows can't be refused.
+    /// Keep it for a moment only: nothing is written meanwhile.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`] if there is no room right now; see [`Refused`].
+    pub fn reserve(&self, bytes: usize, priority: Priority) -> Result<Reservation<'_>, Refused> {
+        let shared = &self.inner.shared;
+        let mut state = shared.state.lock();
+        shared.make_ready(&mut state, bytes, priority)?;
+        Ok(Reservation { shared, state, priority })
+    }
+
+    /// As [`Self::reserve`]; if it is busy, `waker` is called when it may be tried again.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn reserve_or_wake(&self, bytes: usize, priority: Priority, waker: &Waker) -> Result<Reservation<'_>, Refused> {
+        let shared = &self.inner.shared;
+        let mut state = shared.state.lock();
+        if let Err(refused) = shared.make_ready(&mut state, bytes, priority) {
+            if refused == Refused::Busy {
+                state.wanting.push(waker.clone());
+            }
+            return Err(refused);
+        }
+        Ok(Reservation { shared, state, priority })
+    }
+
+    /// As [`Self::reserve`], blocking until there is room.
+    ///
+    /// # Errors
+    /// See [`Refused`]; never [`Refused::Busy`].
+    pub fn reserve_waiting(&self, bytes: usize, priority: Priority) -> Result<Reservation<'_>, Refused> {
+        let shared = &self.inner.shared;
+        let state = shared.make_ready_waiting(bytes, priority)?;
+        Ok(Reservation { shared, state, priority })
+    }
+
+    /// Blocks until the record is acknowledged.
+    ///
+    /// # Errors
+    /// [`AppendError::Halted`].
+    pub fn wait(&self, lsn: Lsn) -> Result<(), AppendError> {
+        let shared = &self.inner.shared;
+        if shared.acknowledged() > lsn { Ok(()) } else { shared.wait(shared.state.lock(), lsn, Kind::Acknowledged) }
+    }
+
+    /// Blocks until the record is durable; asks for a sync in every mode.
+    ///
+    /// # Errors
+    /// [`AppendError::Halted`].
+    pub fn wait_durable(&self, lsn: Lsn) -> Result<(), AppendError> {
+        let shared = &self.inner.shared;
+        if shared.durable() > lsn { Ok(()) } else { shared.wait(shared.state.lock(), lsn, Kind::Durable) }
+    }
+
+    /// Whether the record is acknowledged (`durable`: durable); if not, `waker` is called when it is, or will not be.
+    ///
+    /// # Errors
+    /// [`AppendError::Halted`].
+    pub fn poll_wait(&self, lsn: Lsn, durable: bool, waker: &Waker) -> Result<bool, AppendError> {
+        let kind = if durable { Kind::Durable } else { Kind::Acknowledged };
+        self.inner.shared.poll_wait(lsn, kind, waker)
+    }
+
+    /// Writes and syncs everything that has been appended.
+    ///
+    /// # Errors
+    /// [`AppendError::Halted`].
+    pub fn sync(&self) -> Result<(), AppendError> {
+        let next = self.next_lsn();
+        if next <= Lsn::FIRST { Ok(()) } else { self.wait_durable(Lsn(next.0 - 1)) }
+    }
+
+    /// LSN of the next record.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.inner.shared.state.lock().store.next_lsn()
+    }
+
+    /// Every record before this one is acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> Lsn {
+        self.inner.shared.acknowledged()
+    }
+
+    /// Every record before this one is durable.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.inner.shared.durable()
+    }
+
+    /// Reads records from `from` on; only acknowledged ones. The segments that it still needs are held.
+    ///
+    /// # Errors
+    /// [`crate::ReadError::Released`] if `from` lies below the oldest kept record.
+    pub fn read_from(&self, from: Lsn) -> Result<LogReader, crate::ReadError> {
+        LogReader::new(self.clone(), from)
+    }
+
+    /// Settles what a snapshot must contain: every record up to now. The state's image is to be taken in the same moment, under
+    /// the lock that orders its appends.
+    #[must_use]
+    pub fn begin_snapshot(&self) -> SnapshotTicket {
+        self.inner.shared.state.lock().begin_snapshot()
+    }
+
+    /// Writes a snapshot, publishes it, reads it back and has the manifest name it. Blocks until it counts.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; the log goes on unless it has halted.
+    pub fn write_snapshot(&self, ticket: SnapshotTicket, image: &mut dyn Image) -> Result<SnapshotInfo, SnapshotError> {
+        let inner = &self.inner;
+        if core::mem::replace(&mut *inner.snapshotting.lock(), true) {
+            return Err(Refused::Busy.into());
+        }
+        let begun = Instant::now();
+        let result = self.write_and_keep(ticket, image);
+        *inner.snapshotting.lock() = false;
+        if result.is_ok() {
+            inner.shared.counters.snapshot_made(begun.elapsed());
+        }
+        result
+    }
+
+    fn write_and_keep(&self, ticket: SnapshotTicket, image: &mut dyn Image) -> Result<SnapshotInfo, SnapshotError> {
+        let inner = &self.inner;
+        let shared = &inner.shared;
+        let SnapshotTicket { snapshot, owner } = ticket;
+        let snapshot = snapshot::write(&shared.dir, owner, snapshot, inner.compress, image)?;
+        let mut state = shared.state.lock();
+        state.store.keep_snapshot(snapshot)?;
+        shared.nudge(&mut state);
+        drop(state);
+        let (kept, changed) = &*inner.kept;
+        let mut base = kept.lock();
+        while *base < snapshot.base {
+            if shared.is_halted() {
+                return Err(Refused::Halted.into());
+            }
+            // A halt is heard of too, but not under this lock.
+            let _ = changed.wait_for(&mut base, Duration::from_millis(100));
+        }
+        let path = shared.dir.path(strandline_core::lower::posix::File::Snapshot(snapshot.number));
+        Ok(SnapshotInfo { path, snapshot })
+    }
+
+    /// The snapshots that may be loaded, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        let shared = &self.inner.shared;
+        let state = shared.state.lock();
+        let info = |snapshot: &Snapshot| SnapshotInfo {
+            path: shared.dir.path(strandline_core::lower::posix::File::Snapshot(snapshot.number)),
+            snapshot: *snapshot,
+        };
+        state.store.snapshots().iter().map(info).collect()
+    }
+
+    /// A moment's view.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.inner.shared;
+        let mut stats = Stats::default();
+        shared.counters.fill(&mut stats);
+        let state = shared.state.lock();
+        state.describe(shared.now(), &mut stats);
+        stats
+    }
+
+    /// Where the log's files are.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        self.inner.shared.dir.places()
+    }
+
+    /// Flushes, syncs and seals the log; later appends are refused.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
+        &self.inner.holds
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        if let Some(threads) = self.threads.lock().take() {
+            self.shared.close(threads);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The log's lock, with room for one record.
+pub struct Reservation<'l> {
+    shared: &'l Shared,
+    state: MutexGuard<'l, State>,
+    priority: Priority,
+}
+
+impl core::fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Reservation").field("next", &self.next_lsn()).finish()
+    }
+}
+
+impl Reservation<'_> {
+    /// The LSN that the record will get.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.state.store.next_lsn()
+    }
+
+    /// Appends the record that room was made for.
+    ///
+    /// # Errors
+    /// Only if `record` is longer than was reserved.
+    pub fn append(mut self, record: &[u8]) -> Result<Lsn, Refused> {
+        self.shared.try_append(&mut self.state, record, self.priority)
+    }
+
+    /// Settles what a snapshot must contain, as [`Log::begin_snapshot`] does.
+    #[must_use]
+    pub fn begin_snapshot(mut self) -> SnapshotTicket {
+        self.state.begin_snapshot()
+    }
+}
+
+impl State {
+    fn begin_snapshot(&mut self) -> SnapshotTicket {
+        let snapshot = self.store.begin_snapshot();
+        let owner = Owner { store: self.store.store_id(), epoch: self.store.epoch(), revision: self.store.revision() };
+        SnapshotTicket { snapshot, owner }
+    }
+}
+
+/// Tells snapshots that wait, then the user's listener.
+fn announce(listener: Listener, kept: Arc<(Mutex<Lsn>, Condvar)>) -> Listener {
+    Box::new(move |event, why| {
+        if let Event::SnapshotKept(base) = event {
+            *kept.0.lock() = *base;
+            kept.1.notify_all();
+        }
+        listener(event, why);
+    })
+}
+
+/// Keeps a second process out. The kernel lets go of the lock when the process ends, however it ends.
+fn lock(place: &Path) -> Result<File, OpenError> {
+    let path = place.join(LOCK);
+    let failed = |source| OpenError::Refused(format!("{}: {source}", path.display()));
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.as_mut().map_err(|error| failed(std::io::Error::from(error.kind())))?;
+    if file.try_lock().is_err() {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        let holder = Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty());
+        return Err(OpenError::Locked { path: place.into(), holder });
+    }
+    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(failed)?;
+    file.try_clone().map_err(failed)
+}
+
+/// A random store id, from the keys that the standard library draws for its hash maps.
+fn fresh_id() -> StoreId {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&half());
+    id[8..].copy_from_slice(&half());
+    StoreId(id)
+}

@@ -1,0 +1,65 @@
+//! Who waits for which record, in the order of the log; exactly the released ones are woken.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+
+use strandline_core::types::Lsn;
+
+use crate::error::AppendError;
+
+/// Runs when a record is acknowledged, or will not be.
+pub(crate) type Completion = Box<dyn FnOnce(Result<Lsn, AppendError>) + Send>;
+
+/// Someone who waits.
+pub(crate) enum Waiter {
+    /// Looks again when woken.
+    Wake(Waker),
+    /// Is told.
+    Tell(Completion),
+}
+
+/// Those who wait for one kind of progress.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    /// By LSN, ascending.
+    queue: VecDeque<(Lsn, Waiter)>,
+}
+
+impl Waiters {
+    /// Waits until progress is above `lsn`.
+    pub(crate) fn add(&mut self, lsn: Lsn, waiter: Waiter) {
+        let at = match self.queue.back() {
+            Some((last, _)) if *last > lsn => self.queue.partition_point(|(of, _)| *of <= lsn),
+            _ => self.queue.len(),
+        };
+        self.queue.insert(at, (lsn, waiter));
+    }
+
+    /// Moves those to `released` whose records lie below `progress`.
+    pub(crate) fn release(&mut self, progress: Lsn, released: &mut Vec<(Lsn, Waiter)>) {
+        while self.queue.front().is_some_and(|(lsn, _)| *lsn < progress) {
+            released.extend(self.queue.pop_front());
+        }
+    }
+
+    /// Moves everyone to `released`.
+    pub(crate) fn release_all(&mut self, released: &mut Vec<(Lsn, Waiter)>) {
+        released.extend(self.queue.drain(..));
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A waker that unparks this thread.
+pub(crate) fn this_thread() -> Waker {
+    thread_local!(static WAKER: Waker = Arc::new(Unpark(std::thread::current())).into());
+    WAKER.with(Waker::clone)
+}

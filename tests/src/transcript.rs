@@ -1,0 +1,32 @@
+//! What happened, one line each. Only kept when someone is going to read it.
+
+/// Lines, or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Transcript(Option<Vec<String>>);
+
+impl Transcript {
+    /// Keeps what is noted.
+    #[must_use]
+    pub const fn kept() -> Self {
+        Self(Some(Vec::new()))
+    }
+
+    /// Keeps nothing, and makes no line.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Adds the line, if any is kept.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.0 {
+            lines.push(line());
+        }
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,318 @@
+//! Going down and coming up again: probes on copies of the medium, and crashes of the world itself.
+
+use strandline_core::recovery::Refusal;
+use strandline_core::types::Lsn;
+
+use super::World;
+use crate::boot::{Begun, Boot, Ending, Opened, Plan};
+use crate::chance::Chance;
+use crate::oracle::{Loss, Verdict, Violation, broken};
+use crate::posix::{Disk, Fault};
+use crate::transcript::Transcript;
+
+/// What a probe does with its copy of the medium.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Starts it.
+    Plain,
+    /// Starts it, crashes it, starts it again.
+    Twice,
+    /// Crashes inside the start, up to three times.
+    Inside,
+    /// Calls the newest snapshot damaged.
+    Fallback,
+    /// Flips a bit.
+    Flip,
+    /// A read of the start fails.
+    Unreadable,
+    /// A system call of the start fails.
+    Fail,
+}
+
+impl World {
+    /// The first start, on an empty medium.
+    pub(super) fn start(&mut self, chance: &mut Chance) -> Verdict {
+        self.come_up(Loss::Power, chance)
+    }
+
+    /// The world crashes, again inside some of its recoveries, and comes up.
+    pub(super) fn crash(&mut self, power: bool, chance: &mut Chance) -> Verdict {
+        self.partial_write(chance);
+        self.store = None;
+        self.snapshot = None;
+        self.jobs.clear();
+        let mut loss = self.go_down(power, chance);
+        while chance.one_in(3) {
+            let plan = Plan { cut: Some(chance.below(12)), now: self.now, ..Plan::default() };
+            self.transcript.note(|| format!("      start, cut at call {:?}", plan.cut));
+            if let Some(opened) = self.boot(plan, chance)? {
+                self.judge(loss, &opened)?;
+            }
+            loss = loss.max(self.go_down(chance.percent(70), chance));
+        }
+        (self.full, self.failing) = (false, None);
+        self.come_up(loss, chance)
+    }
+
+    /// A kill comes while one of the outstanding writes is half done.
+    fn partial_write(&mut self, chance: &mut Chance) {
+        if self.jobs.is_empty() || chance.one_in(2) {
+            return;
+        }
+        let job = &self.jobs[chance.below(self.jobs.len())];
+        let step = job.steps[job.next];
+        if matches!(step, strandline_core::lower::posix::Step::Write { .. }) {
+            let _ = self.disk.step(step, &job.bytes, Some(Fault::Io), chance);
+        }
+    }
+
+    fn go_down(&mut self, power: bool, chance: &mut Chance) -> Loss {
+        self.transcript.note(|| format!("      {}", if power { "POWER LOSS" } else { "KILL" }));
+        if power {
+            self.disk = self.disk.crash(chance);
+            self.oracle.power_lost();
+            Loss::Power
+        } else {
+            self.disk = self.disk.kill();
+            Loss::Kill
+        }
+    }
+
+    /// A start that is not cut.
+    fn come_up(&mut self, loss: Loss, chance: &mut Chance) -> Verdict {
+        self.transcript.note(|| "      start".to_owned());
+        let plan = Plan { now: self.now, reject: chance.one_in(10), ..Plan::default() };
+        let opened = match self.boot(plan, chance)? {
+            Some(opened) => Some(opened),
+            // The medium settles on what it shows at the latest after one such start.
+            None => self.boot(Plan { now: self.now, ..Plan::default() }, chance)?,
+        };
+        let Some(opened) = opened else {
+            return broken("it starts after a plain crash", "twice unstable".to_owned());
+        };
+        self.judge(loss, &opened)?;
+        self.oracle.reopened(opened.state, (opened.report.store, opened.report.epoch))?;
+        self.open(opened);
+        self.pump()
+    }
+
+    /// One start of the world itself; `None` if it was cut, or met pages that a failed sync left.
+    fn boot(&mut self, plan: Plan, chance: &mut Chance) -> Result<Option<Opened>, Violation> {
+        let boot = Boot::new(&self.setup, &self.oracle, plan, &mut self.disk, chance, &mut self.transcript);
+        let (ending, begun) = boot.run()?;
+        for (store, log) in begun {
+            self.oracle.begins(store, log)?;
+        }
+        self.coverage.ending(&ending);
+        match ending {
+            Ending::Opened(opened) => Ok(Some(*opened)),
+            Ending::Refused(Refusal::Unstable { .. }) if self.oracle.is_undecided() => Ok(None),
+            Ending::Refused(refusal) => self.oracle.it_starts(refusal).map(|()| None),
+            Ending::Cut => Ok(None),
+        }
+    }
+
+    fn judge(&mut self, loss: Loss, opened: &Opened) -> Verdict {
+        self.oracle.nothing_is_lost(loss, opened.state)?;
+        self.oracle.epochs_rise((opened.report.store, opened.report.epoch))
+    }
+
+    /// What if it crashed here?
+    pub(super) fn probe(&mut self, chance: &mut Chance) -> Verdict {
+        let power = chance.percent(75);
+        let kind = match chance.below(20) {
+            0..8 => Kind::Plain,
+            8..10 => Kind::Twice,
+            10..15 => Kind::Inside,
+            15 => Kind::Fallback,
+            16..18 => Kind::Flip,
+            18 => Kind::Unreadable,
+            _ => Kind::Fail,
+        };
+        self.transcript
+            .note(|| format!("      {kind:?} after {}", if power { "power loss" } else { "a kill" }));
+        let (disk, loss) =
+            if power { (self.disk.crash(chance), Loss::Power) } else { (self.disk.kill(), Loss::Kill) };
+        let mut transcript = core::mem::replace(&mut self.transcript, Transcript::none());
+        let mut probe = Probe {
+            world: self,
+            decided: disk.is_decided(),
+            disk,
+            loss,
+            begun: Begun::new(),
+            transcript: &mut transcript,
+        };
+        let verdict = probe.run(kind, chance);
+        self.transcript = transcript;
+        verdict
+    }
+}
+
+/// A copy of the world's medium that has crashed.
+struct Probe<'w> {
+    world: &'w mut World,
+    disk: Disk,
+    loss: Loss,
+    /// Only one answer is possible.
+    decided: bool,
+    begun: Begun,
+    transcript: &'w mut Transcript,
+}
+
+impl Probe<'_> {
+    fn run(&mut self, kind: Kind, chance: &mut Chance) -> Verdict {
+        let plan = Plan { now: self.world.now, ..Plan::default() };
+        match kind {
+            Kind::Plain => self.start(plan, chance).map(|_| ()),
+            Kind::Twice => self.twice(plan, chance),
+            Kind::Inside => self.inside(plan, chance),
+            Kind::Fallback => self.compare(Plan { reject: true, ..plan }, chance),
+            Kind::Flip => self.flip(plan, chance),
+            Kind::Unreadable => self.unreadable(plan, chance),
+            Kind::Fail => self.fail(plan, chance),
+        }
+    }
+
+    /// A start that must open the store with everything that was promised.
+    fn start(&mut self, plan: Plan, chance: &mut Chance) -> Result<Option<Opened>, Violation> {
+        match self.boot(plan, chance)? {
+            Ending::Opened(opened) => {
+                self.world.judge(self.loss, &opened)?;
+                Ok(Some(*opened))
+            }
+            Ending::Cut => Ok(None),
+            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => Ok(None),
+            Ending::Refused(refusal) => self.world.oracle.it_starts(refusal).map(|()| None),
+        }
+    }
+
+    fn boot(&mut self, plan: Plan, chance: &mut Chance) -> Result<Ending, Violation> {
+        let world = &mut *self.world;
+        let boot = Boot::new(&world.setup, &world.oracle, plan, &mut self.disk, chance, self.transcript);
+        let (ending, begun) = boot.run()?;
+        for (store, log) in begun {
+            if self.begun.contains(&(store, log)) {
+                return broken("log ids are never reused", format!("log {log} is begun again"));
+            }
+            self.begun.push((store, log));
+        }
+        world.coverage.ending(&ending);
+        Ok(ending)
+    }
+
+    fn go_down(&mut self, chance: &mut Chance) {
+        let power = chance.percent(70);
+        self.transcript.note(|| format!("        {}", if power { "power loss" } else { "kill" }));
+        if power {
+            self.disk = self.disk.crash(chance);
+            self.loss = Loss::Power;
+        }
+    }
+
+    /// A store that was opened stays as it was reported, whatever comes.
+    fn twice(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let Some(first) = self.start(plan, chance)? else { return Ok(()) };
+        self.go_down(chance);
+        match self.boot(plan, chance)? {
+            Ending::Opened(again) => self.world.oracle.same_answer(first.state, again.state),
+            Ending::Cut => Ok(()),
+            Ending::Refused(refusal) => self.world.oracle.it_starts(refusal),
+        }
+    }
+
+    fn inside(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before = self.disk.clone();
+        let first = self.start(plan, chance)?;
+        let calls = first.as_ref().map_or(12, |opened| opened.calls);
+        self.disk = before;
+        self.begun.clear();
+        let mut settled = false;
+        for _ in 0..chance.between(1, 3) {
+            let cut = Plan { cut: Some(chance.below(calls)), ..plan };
+            if let Some(opened) = self.start(cut, chance)? {
+                self.answer(first.as_ref(), &opened)?;
+                settled = true;
+            }
+            self.go_down(chance);
+        }
+        match (self.start(plan, chance)?, settled) {
+            (Some(last), _) => self.answer(first.as_ref(), &last),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn answer(&self, first: Option<&Opened>, again: &Opened) -> Verdict {
+        match first.filter(|_| self.decided) {
+            Some(first) => self.world.oracle.same_answer(first.state, again.state),
+            None => Ok(()),
+        }
+    }
+
+    /// Another way to start gives the same answer.
+    fn compare(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before = self.disk.clone();
+        let plain = self.start(Plan { reject: false, ..plan }, chance)?;
+        self.disk = before;
+        self.begun.clear();
+        match self.start(plan, chance)? {
+            Some(opened) => self.answer(plain.as_ref(), &opened),
+            None => Ok(()),
+        }
+    }
+
+    /// One flipped bit anywhere: the store refuses, or has everything that was witnessed.
+    fn flip(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before = self.disk.clone();
+        let Some(clean) = self.start(plan, chance)? else { return Ok(()) };
+        self.disk = before;
+        self.begun.clear();
+        let files: Vec<_> = self.disk.files().collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let file = chance.pick(&files);
+        let bit = chance.below(self.disk.content(file).map_or(0, <[u8]>::len) * 8);
+        self.transcript
+            .note(|| format!("        bit {} of byte {} in {}", bit % 8, bit / 8, file.name("log")));
+        self.disk.flip(file, bit);
+        let witnessed = if clean.report.fresh { Lsn::FIRST } else { clean.witnessed };
+        match self.boot(plan, chance)? {
+            Ending::Opened(opened) => self.world.oracle.damage_is_not_silent(witnessed, opened.state),
+            Ending::Refused(_) | Ending::Cut => Ok(()),
+        }
+    }
+
+    /// A read error is neither the end of the log nor damage.
+    fn unreadable(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let read = chance.between(1, 12);
+        let ending = self.boot(Plan { unreadable: Some(read), ..plan }, chance)?;
+        match ending {
+            Ending::Opened(opened) => self.world.judge(self.loss, &opened)?,
+            Ending::Refused(Refusal::Unreadable { .. }) | Ending::Cut => {}
+            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => {}
+            Ending::Refused(refusal) => {
+                return broken("a read error is neither torn nor corrupt", format!("{refusal:?}"));
+            }
+        }
+        self.start(plan, chance).map(|_| ())
+    }
+
+    /// A start that fails changes no answer of a later one.
+    fn fail(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let fault = if chance.one_in(4) { Fault::NoSpace } else { Fault::Io };
+        let failing = Plan { fail: Some((chance.below(10), fault)), ..plan };
+        match self.boot(failing, chance)? {
+            Ending::Opened(opened) => self.world.judge(self.loss, &opened)?,
+            Ending::Refused(Refusal::Failed { .. }) => {
+                // A failed sync of recovery itself leaves pages that may go.
+                self.loss = Loss::Power;
+                self.decided = false;
+            }
+            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => {}
+            Ending::Refused(refusal) => return self.world.oracle.it_starts(refusal),
+            Ending::Cut => {}
+        }
+        self.go_down(chance);
+        self.start(plan, chance).map(|_| ())
+    }
+}
