@@ -98,9 +98,11 @@ impl Dir {
             Step::Zero { file, bytes } => {
                 ("prepare", self.path(file), self.file(file).and_then(|file| zero(&file, bytes)))
             }
-            Step::Write { file, offset, .. } => {
-                ("write", self.path(file), self.file(file).and_then(|file| file.write_all_at(content, offset)))
-            }
+            Step::Write { file, offset, .. } => (
+                "write",
+                self.path(file),
+                self.file(file).and_then(|file| file.write_all_at(content, offset)),
+            ),
             Step::Sync(file) => ("sync", self.path(file), self.file(file).and_then(|file| file.sync_data())),
             Step::SyncDirectory(directory) => {
                 let path = self.directory(directory);
@@ -151,7 +153,8 @@ impl Dir {
 
     fn create_file(&self, name: Name) -> io::Result<()> {
         let path = self.path(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         self.open.lock().insert(name, Arc::new(file));
         Ok(())
     }
@@ -166,11 +169,13 @@ impl Dir {
                 let entry = entry.map_err(failed)?;
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                let ours = Name::parse(&name, &self.places.prefix).filter(|ours| ours.directory() == directory);
+                let ours =
+                    Name::parse(&name, &self.places.prefix).filter(|ours| ours.directory() == directory);
                 match ours {
                     Some(ours) => found.push(Found::Ours(ours)),
                     None if entry.file_type().is_ok_and(|kind| kind.is_dir()) || name == LOCK => {}
-                    None if self.places.log == self.places.snapshots && Name::parse(&name, &self.places.prefix).is_some() => {}
+                    None if self.places.log == self.places.snapshots
+                        && Name::parse(&name, &self.places.prefix).is_some() => {}
                     None => found.push(Found::Foreign(entry.path())),
                 }
             }
@@ -186,7 +191,11 @@ impl Dir {
     /// Moves a file to `quarantine/` beside it; returns its new path.
     pub(crate) fn quarantine(&self, path: &Path) -> Result<PathBuf, StepError> {
         let to = self.quarantine_place(path)?;
-        fs::rename(path, &to).map_err(|source| StepError { what: "quarantine", path: path.into(), source })?;
+        fs::rename(path, &to).map_err(|source| StepError {
+            what: "quarantine",
+            path: path.into(),
+            source,
+        })?;
         Ok(to)
     }
 
@@ -208,7 +217,9 @@ impl Dir {
             0 => place.join(&name),
             _ => place.join(format!("{name}.{count}")),
         });
-        free.into_iter().find(|path| !path.exists()).ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))
+        free.into_iter()
+            .find(|path| !path.exists())
+            .ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))
     }
 
     /// The path of a file.

@@ -89,7 +89,14 @@ pub(crate) struct Threads {
 }
 
 impl Shared {
-    pub(crate) fn new(store: HostStore, dir: Dir, mode: Mode, batch_bytes: usize, started: Instant, listener: Listener) -> Self {
+    pub(crate) fn new(
+        store: HostStore,
+        dir: Dir,
+        mode: Mode,
+        batch_bytes: usize,
+        started: Instant,
+        listener: Listener,
+    ) -> Self {
         let (acknowledged, durable) = (store.acknowledged().0, store.settled().lsn.0);
         Self {
             state: Mutex::new(State {
@@ -137,7 +144,12 @@ impl Shared {
 
     /// Takes a record without waiting for room.
     #[inline]
-    pub(crate) fn try_append(&self, state: &mut State, record: &[u8], priority: Priority) -> Result<Lsn, Refused> {
+    pub(crate) fn try_append(
+        &self,
+        state: &mut State,
+        record: &[u8],
+        priority: Priority,
+    ) -> Result<Lsn, Refused> {
         let mut taken = state.store.append(record, priority);
         if let Err(Refused::NeedsBuffer(_)) = taken {
             self.make_ready(state, record.len(), priority)?;
@@ -171,7 +183,12 @@ impl Shared {
     }
 
     /// Makes room for a record of `bytes`, without waiting.
-    pub(crate) fn make_ready(&self, state: &mut State, bytes: usize, priority: Priority) -> Result<(), Refused> {
+    pub(crate) fn make_ready(
+        &self,
+        state: &mut State,
+        bytes: usize,
+        priority: Priority,
+    ) -> Result<(), Refused> {
         loop {
             match state.store.ready(bytes, priority) {
                 Err(Refused::NeedsBuffer(bytes)) => {
@@ -189,7 +206,11 @@ impl Shared {
     }
 
     /// Makes room for a record of `bytes`, waiting until there is some.
-    pub(crate) fn make_ready_waiting(&self, bytes: usize, priority: Priority) -> Result<MutexGuard<'_, State>, Refused> {
+    pub(crate) fn make_ready_waiting(
+        &self,
+        bytes: usize,
+        priority: Priority,
+    ) -> Result<MutexGuard<'_, State>, Refused> {
         let mut state = self.state.lock();
         loop {
             match self.make_ready(&mut state, bytes, priority) {
@@ -251,7 +272,12 @@ impl Shared {
     }
 
     /// Blocks until progress of this kind is above `lsn`, driving if nobody else does.
-    pub(crate) fn wait<'s>(&'s self, mut state: MutexGuard<'s, State>, lsn: Lsn, kind: Kind) -> Result<(), AppendError> {
+    pub(crate) fn wait<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        lsn: Lsn,
+        kind: Kind,
+    ) -> Result<(), AppendError> {
         if kind == Kind::Durable {
             state.store.request_sync(lsn.next());
             self.nudge(&mut state);
@@ -261,7 +287,8 @@ impl Shared {
             drop(self.drive(state, Role::Appender, &done));
         } else {
             if self.progress(kind) <= lsn && !self.is_halted() {
-                let waiters = if kind == Kind::Durable { &mut state.persisting } else { &mut state.acknowledging };
+                let waiters =
+                    if kind == Kind::Durable { &mut state.persisting } else { &mut state.acknowledging };
                 waiters.add(lsn, Waiter::Wake(this_thread()));
             }
             drop(state);
@@ -336,7 +363,12 @@ impl Shared {
         }
     }
 
-    fn carry_out<'s>(&'s self, mut state: MutexGuard<'s, State>, id: EffectId, action: Action) -> MutexGuard<'s, State> {
+    fn carry_out<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        id: EffectId,
+        action: Action,
+    ) -> MutexGuard<'s, State> {
         if let Some(lane) = self.lane(&state, action) {
             let bytes = span_of(&action).map(|span| state.store.bytes(span).to_vec()).unwrap_or_default();
             let _ = lane.send(Job { id, action, bytes });
@@ -361,7 +393,9 @@ impl Shared {
     fn lane<'l>(&self, state: &'l State, action: Action) -> Option<&'l Sender<Job>> {
         let lanes = state.lanes.as_ref()?;
         match action {
-            Action::Write { extent, .. } | Action::Sync { extent } if extent.role == ExtentRole::Manifest => Some(&lanes.background),
+            Action::Write { extent, .. } | Action::Sync { extent } if extent.role == ExtentRole::Manifest => {
+                Some(&lanes.background)
+            }
             Action::Write { .. } => None,
             Action::Sync { .. } if self.mode == Mode::Always => None,
             Action::Sync { .. } => Some(&lanes.sync),
@@ -445,7 +479,8 @@ impl Shared {
         let lanes = vec![lane("strandline-sync", syncs)?, lane("strandline-back", jobs)?];
         self.state.lock().lanes = Some(Lanes { sync, background });
         let shared = self.clone();
-        let driver = thread::Builder::new().name("strandline-log".into()).spawn(move || shared.run_driver())?;
+        let driver =
+            thread::Builder::new().name("strandline-log".into()).spawn(move || shared.run_driver())?;
         Ok(Threads { driver, lanes })
     }
 
@@ -510,7 +545,8 @@ impl State {
         stats.unsynced_bytes = bytes;
         stats.unsynced_age = since.map(|since| Duration::from_micros(now.ticks.since(since)));
         stats.segments = store.segments().len() as u64;
-        stats.segment_bytes = store.segments().iter().map(|segment| u64::from(segment.geometry.extent_bytes)).sum();
+        stats.segment_bytes =
+            store.segments().iter().map(|segment| u64::from(segment.geometry.extent_bytes)).sum();
         stats.snapshots = store.snapshots().len() as u64;
         if let Some(newest) = store.snapshots().last() {
             stats.snapshot_taken = Some(newest.time);
@@ -518,7 +554,8 @@ impl State {
             stats.snapshot_bytes = newest.bytes;
         }
         stats.full = store.is_full();
-        stats.halted = store.halted().map(|failure| self.failure.clone().unwrap_or_else(|| format!("{failure:?}")));
+        stats.halted =
+            store.halted().map(|failure| self.failure.clone().unwrap_or_else(|| format!("{failure:?}")));
     }
 }
 

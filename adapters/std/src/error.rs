@@ -118,17 +118,28 @@ impl std::fmt::Display for CorruptReport {
             None => write!(f, "segment {} is missing", position.log)?,
         }
         write!(f, ": settled records are lost, from LSN {lsn} to at least {last}.")?;
-        write!(f, " Proof: everything before LSN {} was durable (position {}).", settled.lsn, settled.position)?;
+        write!(
+            f,
+            " Proof: everything before LSN {} was durable (position {}).",
+            settled.lsn, settled.position
+        )?;
         write!(f, " Records before LSN {lsn} are intact. Nothing was changed.")?;
         if let Some(wanted) = self.wanted {
             write!(f, " --discard-from {wanted} does not name the damage.")?;
         }
-        write!(f, " To go on without the lost records: --discard-from {lsn} (what is removed is kept in quarantine/)")
+        write!(
+            f,
+            " To go on without the lost records: --discard-from {lsn} (what is removed is kept in quarantine/)"
+        )
     }
 }
 
 /// Says why recovery refused.
-pub(crate) fn refusal(refusal: Refusal, wanted: Option<Lsn>, path: impl Fn(strandline_core::types::Extent) -> PathBuf) -> OpenError {
+pub(crate) fn refusal(
+    refusal: Refusal,
+    wanted: Option<Lsn>,
+    path: impl Fn(strandline_core::types::Extent) -> PathBuf,
+) -> OpenError {
     let corrupt = |damage: Damage, wanted| {
         OpenError::Corrupt(Box::new(CorruptReport { file: damage.extent.map(&path), damage, wanted }))
     };
@@ -160,7 +171,9 @@ pub(crate) fn refusal(refusal: Refusal, wanted: Option<Lsn>, path: impl Fn(stran
         ),
         Refusal::TooMany => "the manifest lists more than this version can hold".into(),
         Refusal::Unstable { position } => {
-            format!("the log gave other bytes at {position} than a moment ago: check the device, then start again")
+            format!(
+                "the log gave other bytes at {position} than a moment ago: check the device, then start again"
+            )
         }
         Refusal::Failed { action, failure } => format!("recovery could not write ({action:?}): {failure:?}"),
         other => format!("{other:?}"),

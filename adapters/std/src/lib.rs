@@ -14,7 +14,9 @@
 //! ```
 
 #[cfg(not(unix))]
-compile_error!("strandline supports Linux and macOS: file and directory syncs of other systems are not implemented");
+compile_error!(
+    "strandline supports Linux and macOS: file and directory syncs of other systems are not implemented"
+);
 
 mod check;
 mod dir;

@@ -40,7 +40,10 @@ pub struct Options {
 
 impl core::fmt::Debug for Options {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Options").field("places", &self.places).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("places", &self.places)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,7 +149,8 @@ struct Inner {
     compress: bool,
     /// Events that a snapshot waits for.
     kept: Arc<(Mutex<Lsn>, Condvar)>,
-    _lock: File,
+    /// Held until the log is closed.
+    lock: Mutex<Option<File>>,
 }
 
 impl core::fmt::Debug for Log {
@@ -211,7 +215,7 @@ impl Log {
             snapshotting: Mutex::new(false),
             compress: options.compress,
             kept,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
@@ -223,7 +227,8 @@ impl Log {
     pub fn verify(options: &Options) -> Result<Recovered, OpenError> {
         let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
         let dir = Dir::existing(options.places.clone(), geometry);
-        let _lock = if options.places.log.join(LOCK).exists() { Some(lock(&options.places.log)?) } else { None };
+        let _lock =
+            if options.places.log.join(LOCK).exists() { Some(lock(&options.places.log)?) } else { None };
         let started = Instant::now();
         let core = CoreOptions {
             config: options.config,
@@ -297,7 +302,12 @@ impl Log {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn reserve_or_wake(&self, bytes: usize, priority: Priority, waker: &Waker) -> Result<Reservation<'_>, Refused> {
+    pub fn reserve_or_wake(
+        &self,
+        bytes: usize,
+        priority: Priority,
+        waker: &Waker,
+    ) -> Result<Reservation<'_>, Refused> {
         let shared = &self.inner.shared;
         let mut state = shared.state.lock();
         if let Err(refused) = shared.make_ready(&mut state, bytes, priority) {
@@ -325,7 +335,11 @@ impl Log {
     /// [`AppendError::Halted`].
     pub fn wait(&self, lsn: Lsn) -> Result<(), AppendError> {
         let shared = &self.inner.shared;
-        if shared.acknowledged() > lsn { Ok(()) } else { shared.wait(shared.state.lock(), lsn, Kind::Acknowledged) }
+        if shared.acknowledged() > lsn {
+            Ok(())
+        } else {
+            shared.wait(shared.state.lock(), lsn, Kind::Acknowledged)
+        }
     }
 
     /// Blocks until the record is durable; asks for a sync in every mode.
@@ -392,7 +406,11 @@ impl Log {
     ///
     /// # Errors
     /// See [`SnapshotError`]; the log goes on unless it has halted.
-    pub fn write_snapshot(&self, ticket: SnapshotTicket, image: &mut dyn Image) -> Result<SnapshotInfo, SnapshotError> {
+    pub fn write_snapshot(
+        &self,
+        ticket: SnapshotTicket,
+        image: &mut dyn Image,
+    ) -> Result<SnapshotInfo, SnapshotError> {
         let inner = &self.inner;
         if core::mem::replace(&mut *inner.snapshotting.lock(), true) {
             return Err(Refused::Busy.into());
@@ -406,7 +424,11 @@ impl Log {
         result
     }
 
-    fn write_and_keep(&self, ticket: SnapshotTicket, image: &mut dyn Image) -> Result<SnapshotInfo, SnapshotError> {
+    fn write_and_keep(
+        &self,
+        ticket: SnapshotTicket,
+        image: &mut dyn Image,
+    ) -> Result<SnapshotInfo, SnapshotError> {
         let inner = &self.inner;
         let shared = &inner.shared;
         let SnapshotTicket { snapshot, owner } = ticket;
@@ -475,6 +497,7 @@ impl Inner {
     fn close(&self) {
         if let Some(threads) = self.threads.lock().take() {
             self.shared.close(threads);
+            self.lock.lock().take();
         }
     }
 }
@@ -523,7 +546,11 @@ impl Reservation<'_> {
 impl State {
     fn begin_snapshot(&mut self) -> SnapshotTicket {
         let snapshot = self.store.begin_snapshot();
-        let owner = Owner { store: self.store.store_id(), epoch: self.store.epoch(), revision: self.store.revision() };
+        let owner = Owner {
+            store: self.store.store_id(),
+            epoch: self.store.epoch(),
+            revision: self.store.revision(),
+        };
         SnapshotTicket { snapshot, owner }
     }
 }
@@ -543,7 +570,8 @@ fn announce(listener: Listener, kept: Arc<(Mutex<Lsn>, Condvar)>) -> Listener {
 fn lock(place: &Path) -> Result<File, OpenError> {
     let path = place.join(LOCK);
     let failed = |source| OpenError::Refused(format!("{}: {source}", path.display()));
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.as_mut().map_err(|error| failed(std::io::Error::from(error.kind())))?;
     if file.try_lock().is_err() {
         let mut holder = String::new();
@@ -551,7 +579,8 @@ fn lock(place: &Path) -> Result<File, OpenError> {
         let holder = Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty());
         return Err(OpenError::Locked { path: place.into(), holder });
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(failed)?;
     file.try_clone().map_err(failed)
 }

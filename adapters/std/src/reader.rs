@@ -235,7 +235,9 @@ fn find(log: &Log, lsn: Lsn) -> Result<(Segment, Option<Lsn>), ReadError> {
     let mut found = None;
     for segment in begun {
         if segment.fence > lsn {
-            return found.map(|found| (found, Some(segment.fence))).ok_or(ReadError::Released { wanted: lsn, oldest: segment.fence });
+            return found
+                .map(|found| (found, Some(segment.fence)))
+                .ok_or(ReadError::Released { wanted: lsn, oldest: segment.fence });
         }
         found = Some(*segment);
     }

@@ -110,7 +110,8 @@ impl File<'_> {
 
     fn chunk(&mut self, chunk: &Encoded) -> Result<(), SnapshotError> {
         self.frame.resize(chunk_bytes(chunk.bytes.len()), 0);
-        let row = self.writer.chunk::<HardwareCheck>(chunk.codec, chunk.state_bytes, &chunk.bytes, &mut self.frame);
+        let row =
+            self.writer.chunk::<HardwareCheck>(chunk.codec, chunk.state_bytes, &chunk.bytes, &mut self.frame);
         let row = row.ok_or(SnapshotError::TooMany(MAX_CHUNKS))?;
         self.rows.extend(row.encode());
         Ok(self.put(row.offset)?)
@@ -120,7 +121,9 @@ impl File<'_> {
         let offset = self.writer.offset();
         self.frame.resize(self.writer.finish_bytes(self.rows.len()), 0);
         let rows = core::mem::take(&mut self.rows);
-        self.writer.finish::<HardwareCheck>(&rows, items, &mut self.frame).ok_or(SnapshotError::TooMany(MAX_CHUNKS))?;
+        self.writer
+            .finish::<HardwareCheck>(&rows, items, &mut self.frame)
+            .ok_or(SnapshotError::TooMany(MAX_CHUNKS))?;
         self.put(offset)?;
         Ok(self.writer.offset())
     }
@@ -166,7 +169,9 @@ fn write_chunks(
             // Every lane holds a few chunks before the first of them is waited for.
             while received < sent && (!more || sent - received >= lanes.len() * QUEUE) {
                 let encoded = lanes[received % lanes.len()].1.recv();
-                file.chunk(&encoded.map_err(|_| SnapshotError::Encode(std::io::ErrorKind::BrokenPipe.into()))??)?;
+                file.chunk(
+                    &encoded.map_err(|_| SnapshotError::Encode(std::io::ErrorKind::BrokenPipe.into()))??,
+                )?;
                 received += 1;
                 if received > MAX_CHUNKS {
                     return Err(SnapshotError::TooMany(MAX_CHUNKS));
@@ -184,7 +189,11 @@ fn write_chunks(
 fn encode_all(compress: bool, take: Receiver<Vec<u8>>, give: SyncSender<Result<Encoded, SnapshotError>>) {
     for raw in take {
         let state_bytes = u32::try_from(raw.len()).unwrap_or(u32::MAX);
-        let encoded = if compress { zstd::bulk::compress(&raw, LEVEL).map_err(SnapshotError::Encode).map(Some) } else { Ok(None) };
+        let encoded = if compress {
+            zstd::bulk::compress(&raw, LEVEL).map_err(SnapshotError::Encode).map(Some)
+        } else {
+            Ok(None)
+        };
         let encoded = encoded.map(|smaller| match smaller.filter(|smaller| smaller.len() < raw.len()) {
             Some(bytes) => Encoded { codec: Codec::Zstd, state_bytes, bytes },
             None => Encoded { codec: Codec::Raw, state_bytes, bytes: raw },
@@ -214,14 +223,20 @@ fn open(dir: &Dir, store: StoreId, snapshot: Snapshot) -> Result<Opened, LoadErr
     if dir.len(name)? != snapshot.bytes {
         return Err(Unusable::End.into());
     }
-    let end = reader.end::<HardwareCheck>(&read(snapshot.bytes.saturating_sub(END_FRAME as u64), END_FRAME as u64)?)?;
+    let end = reader
+        .end::<HardwareCheck>(&read(snapshot.bytes.saturating_sub(END_FRAME as u64), END_FRAME as u64)?)?;
     let index = read(end.index, end.index_bytes)?;
     let rows = reader.index::<HardwareCheck>(&end, &index)?.collect();
     Ok(Opened { reader, rows })
 }
 
 /// Hands every chunk to `state`, in order.
-pub(crate) fn load(dir: &Dir, store: StoreId, snapshot: Snapshot, state: &mut impl Replay) -> Result<(), LoadError> {
+pub(crate) fn load(
+    dir: &Dir,
+    store: StoreId,
+    snapshot: Snapshot,
+    state: &mut impl Replay,
+) -> Result<(), LoadError> {
     each_chunk(dir, store, snapshot, |chunk| Ok(state.restore(&chunk)?))
 }
 
@@ -274,7 +289,9 @@ fn read_chunk(
     let capacity = (chunk.state_bytes as usize).min(MAX_CHUNK);
     let state = match chunk.codec {
         Codec::Raw => chunk.encoded.to_vec(),
-        Codec::Zstd => zstd::bulk::decompress(chunk.encoded, capacity).map_err(|_| LoadError::Decode(number))?,
+        Codec::Zstd => {
+            zstd::bulk::decompress(chunk.encoded, capacity).map_err(|_| LoadError::Decode(number))?
+        }
     };
     if state.len() == chunk.state_bytes as usize { Ok(state) } else { Err(LoadError::Decode(number)) }
 }
