@@ -1,12 +1,12 @@
 //! The command line of `std-server`.
 //!
 //! ```text
-//!   std-server [serve] [FLAGS]          serve.. is given the loaded configuration
+//!   std-server [serve] [FLAGS]          `serve` is given the loaded configuration
 //!   std-server config check [FLAGS]     config.rs
 //!   std-server config show  [FLAGS]     config.rs
 //! ```
 //!
-//! A new subcommand is one variant of [`Command`] and one file beside this one.
+//! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
 

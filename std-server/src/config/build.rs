@@ -297,6 +297,11 @@ impl Builder<'_> {
     fn note_places(&mut self, config: &Config) {
         if !config.persistence_enabled {
             self.note(Id::PersistenceEnabled, "nothing is kept: all data is gone when the server ends");
+        } else if !config.wal.enabled && !config.snapshot.enabled {
+            self.note(
+                Id::WalEnabled,
+                "without snapshots nothing is kept: all data is gone when the server ends",
+            );
         } else if !config.wal.enabled {
             self.note(Id::WalEnabled, "writes since the newest snapshot are gone when the server ends");
         }

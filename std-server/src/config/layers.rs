@@ -118,6 +118,9 @@ fn read_text(shown: &Path, path: &Path) -> Result<String, Problem> {
 /// Goes through one section. `path` is where it stands, empty for the whole file.
 fn walk(layer: &mut Layer, file: &Path, path: &str, entries: &[Entry]) {
     for entry in entries {
+        if layer.problems.len() == MAX_PROBLEMS {
+            return;
+        }
         let spelled = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
         let origin = Origin::File { path: file.to_owned(), line: entry.line };
         if let Some(key) = keys::find(&spelled) {
@@ -169,7 +172,7 @@ pub(super) fn from_env(env: &[(OsString, OsString)]) -> Layer {
             layer.refuse_credential(&name, &origin);
         } else {
             let guess = name[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-            let settable = keys::KEYS.iter().flat_map(Key::spellings);
+            let settable = keys::KEYS.iter().flat_map(Key::spellings).chain(["config"]);
             let near = nearest(&guess, settable).map(keys::variable).unwrap_or_default();
             layer.problems.push(Problem::new(
                 &origin,
@@ -232,5 +235,7 @@ fn address(layer: &mut Layer, flag: &'static str, given: Option<&str>, [host_id,
     true
 }
 
+/// A file with this many problems is another kind of file: the rest is not looked at.
+const MAX_PROBLEMS: usize = 50;
 /// Largest configuration file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -53,14 +53,15 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads flags, environment and file, and checks all of it. Relative paths start at `cwd`.
+    /// Reads flags, environment (a program passes `std::env::vars_os()`) and file, and checks all of it. Relative paths
+    /// start at `cwd`.
     ///
     /// ```
     /// use std::path::Path;
     /// use std_server::config::{Config, Flags, FsyncMode};
     ///
     /// let flags = Flags { fsync_mode: Some("always".into()), ..Flags::default() };
-    /// let loaded = Config::load(&flags, std::env::vars_os(), Path::new("/srv"))?;
+    /// let loaded = Config::load(&flags, [], Path::new("/srv"))?;
     /// assert_eq!(loaded.config.wal.fsync_mode, FsyncMode::Always);
     /// assert_eq!(loaded.config.wal.dir, Path::new("/srv/data/wal"));
     /// # Ok::<(), std_server::config::ConfigError>(())
