@@ -289,6 +289,31 @@ fn every_key_has_its_effect_in_both_formats() {
     assert_eq!(toml, config);
 }
 
+type Change = fn(&mut Config);
+
+/// A switch is set alone, so that none can be wired to its neighbour's key.
+#[test]
+fn each_switch_changes_its_own_field_and_no_other() {
+    let switches: [(&str, &str, Change); 10] = [
+        ("PERSISTENCE__ENABLED", "false", |config| config.persistence_enabled = false),
+        ("WAL__ENABLED", "false", |config| config.wal.enabled = false),
+        ("WAL__CONSERVATIVE_MODE", "true", |config| config.wal.conservative_mode = true),
+        ("WAL__COMPRESSION_ALGORITHM", "zstd", |_| ()),
+        ("WAL__FLUSH_EACH_WRITE", "false", |_| ()),
+        ("WAL__BUFFERED", "true", |_| ()),
+        ("SNAPSHOT__ENABLED", "false", |config| config.snapshot.enabled = false),
+        ("SNAPSHOT__AUTO_SNAPSHOT", "false", |config| config.snapshot.auto = false),
+        ("SNAPSHOT__COMPRESSION", "false", |config| config.snapshot.compression = false),
+        ("RESP3__ENABLED", "false", |config| config.resp = None),
+    ];
+    for (name, value, change) in switches {
+        let mut expected = defaults();
+        change(&mut expected);
+        let name = format!("STRANDLINE_{name}");
+        assert_eq!(without_file(&Flags::default(), &[(&name, value)]).unwrap().config, expected, "{name}");
+    }
+}
+
 #[test]
 fn sizes_of_segments_and_buffers() {
     for (text, batch, segment, value) in [

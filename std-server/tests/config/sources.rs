@@ -115,3 +115,12 @@ fn a_directory_may_have_any_name_and_a_word_may_not() {
         assert!(error.problems()[0].place().starts_with("env STRANDLINE_"), "{error}");
     }
 }
+
+#[test]
+fn a_flag_is_stronger_than_a_variable_for_one_thing() {
+    let flags = Flags { fsync_mode: Some("never".into()), ..Flags::default() };
+    let loaded = without_file(&flags, &[("STRANDLINE_WAL__FSYNC", "true")]).unwrap();
+    assert_eq!(loaded.config.wal.fsync_mode, FsyncMode::Never);
+    let over = loaded.settings.at("wal.fsync_mode").and_then(|setting| setting.over.clone());
+    assert_eq!(over, Some(Origin::Env("STRANDLINE_WAL__FSYNC".into())));
+}
