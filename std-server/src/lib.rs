@@ -1,1 +1,4 @@
 //! The Strandline server.
+
+pub mod cli;
+pub mod config;
