@@ -1,1 +1,3 @@
 //! The Strandline server.
+
+pub mod keyspace;
