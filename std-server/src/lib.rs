@@ -1,3 +1,5 @@
 //! The Strandline server.
 
+pub mod command;
 pub mod keyspace;
+pub mod resp;
