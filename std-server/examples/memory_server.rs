@@ -1,7 +1,7 @@
 //! The Redis protocol over a keyspace in memory, to measure the protocol without a log:
 //! `cargo run --release --example memory_server -- 127.0.0.1:7379`, then `redis-benchmark -p 7379 -t set,get -P 16`.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std_server::command::MemoryEngine;
 use std_server::keyspace::Options;

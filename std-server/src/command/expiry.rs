@@ -172,10 +172,9 @@ fn tell<'k>(scope: &Scope<'_>, key: &[u8], clock: Clock, unit: Unit) -> Reply<'k
         Clock::FromNow => at_ms.saturating_sub(scope.now_ms()),
         Clock::Absolute => at_ms,
     };
-    let shown = match (unit, clock) {
-        (Unit::Ms, _) => ms,
-        (Unit::Seconds, Clock::FromNow) => ms.saturating_add(500) / 1000,
-        (Unit::Seconds, Clock::Absolute) => ms / 1000,
+    let shown = match unit {
+        Unit::Ms => ms,
+        Unit::Seconds => ms.saturating_add(500) / 1000,
     };
     Reply::Integer(i64::try_from(shown).unwrap_or(i64::MAX))
 }

@@ -276,7 +276,7 @@ static CLIENT: &[Row] = &[
 static COMMAND: &[Row] = &[
     row("command|count", 2, ANYTIME, NONE, SERVER, "2.8.13", catalog::count, "Counts the commands"),
     row("command|docs", -2, ANYTIME, NONE, SERVER, "7.0.0", catalog::docs, "Explains commands"),
-    row("command|getkeys", -3, ANYTIME, NONE, SERVER, "2.8.13", catalog::getkeys, "Finds the keys in a command line"),
+    row("command|getkeys", -4, ANYTIME, NONE, SERVER, "2.8.13", catalog::getkeys, "Finds the keys in a command line"),
     row("command|info", -2, ANYTIME, NONE, SERVER, "2.8.13", catalog::info, "Describes commands"),
     row("command|list", -2, ANYTIME, NONE, SERVER, "7.0.0", catalog::list, "Lists the commands' names"),
 ];
