@@ -219,7 +219,7 @@ const TEMPLATES: &[&str] = &[
     "SET K",
 ];
 
-const SEQUENCES: u64 = 20;
+const SEQUENCES: u64 = 8;
 const STEPS: u64 = 1500;
 
 /// A Redis server that keeps nothing, ended with this value.

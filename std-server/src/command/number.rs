@@ -5,6 +5,8 @@
 
 use super::reply::Refusal;
 
+/// The longest integer: `i64::MIN`.
+pub(super) const MAX_INTEGER_DIGITS: usize = 20;
 /// The most decimal digits that [`sum`] can write: a full-range double.
 pub(super) const MAX_FLOAT_DIGITS: usize = 340;
 

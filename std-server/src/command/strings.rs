@@ -76,6 +76,15 @@ enum Answer {
 }
 
 impl<'a> Strings<'a> {
+    /// At most how long a value is that is stored without being among the words.
+    pub(super) const fn computed_bytes(&self) -> usize {
+        match self {
+            Self::Add { .. } => number::MAX_INTEGER_DIGITS,
+            Self::AddFloat { .. } => number::MAX_FLOAT_DIGITS,
+            _ => 0,
+        }
+    }
+
     pub(super) fn execute<'k>(self, mut scope: Scope<'k>, name: &str) -> Reply<'k> {
         match self {
             Self::Get { key } => Reply::optional(scope.into_entry(key).map(|entry| entry.value)),

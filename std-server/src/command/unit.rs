@@ -8,7 +8,6 @@
 
 use super::args::Args;
 use super::effects::{Context, Scope};
-use super::number::MAX_FLOAT_DIGITS;
 use super::reply::{Refusal, Replies, Reply};
 use super::table::{DENYOOM, Row, WRITE};
 use super::{Operation, Request};
@@ -44,7 +43,7 @@ impl<'a> Command<'a> {
     }
 
     /// At most how many bytes this command appends to a record: its words, its keys once more for leftovers of
-    /// expired keys, and what an increment may add.
+    /// expired keys, and the result of an increment.
     #[must_use]
     pub fn record_bound(&self) -> usize {
         if !self.row.has(WRITE) {
@@ -52,7 +51,11 @@ impl<'a> Command<'a> {
         }
         let words: usize = self.words.iter().map(|word| word.len() + EFFECT_OVERHEAD).sum();
         let keys: usize = self.row.keys_of(self.words).map(|key| key.len() + EFFECT_OVERHEAD).sum();
-        words + keys + MAX_FLOAT_DIGITS
+        let computed = match self.operation {
+            Operation::Strings(strings) => strings.computed_bytes(),
+            Operation::Keys(_) | Operation::Expiry(_) => 0,
+        };
+        words + keys + computed
     }
 
     fn execute<'k>(&self, scope: Scope<'k>) -> Reply<'k> {
@@ -159,3 +162,6 @@ impl<'a> Unit<'a> {
 
 /// More than an effect's kind, lengths, offset and expiry take beside its words.
 const EFFECT_OVERHEAD: usize = 32;
+
+#[cfg(test)]
+mod tests;
