@@ -112,6 +112,17 @@ impl Leaf {
         Some(self.resolve(&raw(&self.arena, address)))
     }
 
+    /// Reads what a write to this key will read, so that the processor has it at hand then.
+    #[inline]
+    pub(super) fn touch(&self, hash: KeyHash) -> usize {
+        let mut sum = usize::from(self.arena.touch_tail());
+        self.index.find(hash.within_leaf(), |&address| {
+            sum += usize::from(self.arena.at(address)[0]);
+            false
+        });
+        sum
+    }
+
     /// All keys with their entries, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Entry<'_>)> {
         self.index.iter().map(|&address| {

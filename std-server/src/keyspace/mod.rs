@@ -23,6 +23,8 @@ mod scan;
 mod table;
 mod varint;
 
+use core::hint::black_box;
+
 use self::hash::{KeyHash, KeyHasher};
 use self::image::Running;
 use self::leaf::{Leaf, Place, Value};
@@ -209,14 +211,31 @@ impl Keyspace {
         }
     }
 
-    /// Applies a record as it stands in the log.
+    /// Applies records as they stand in the log, several times faster than one by one: a keyspace does not fit into
+    /// the processor's caches, and here the waits for memory of many effects overlap.
     ///
     /// # Errors
-    /// When the bytes are not a record; the effects before the error have been applied.
-    pub fn apply_record(&mut self, record: &[u8]) -> Result<(), EffectError> {
-        for effect in decode_record(record) {
-            self.apply(effect?);
+    /// When one is not a record; the effects before the error have been applied.
+    pub fn apply_records<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), EffectError> {
+        let mut batch = Batch { effects: [Effect::Flush; BATCH_EFFECTS], len: 0 };
+        for effect in records.into_iter().flat_map(decode_record) {
+            match effect {
+                Ok(effect) => batch.effects[batch.len] = effect,
+                Err(error) => {
+                    self.apply_batch(&batch);
+                    return Err(error);
+                }
+            }
+            batch.len += 1;
+            if batch.len == BATCH_EFFECTS {
+                self.apply_batch(&batch);
+                batch.len = 0;
+            }
         }
+        self.apply_batch(&batch);
         Ok(())
     }
 
@@ -224,6 +243,23 @@ impl Keyspace {
     /// with every effect.
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
         core::mem::take(&mut self.garbage)
+    }
+
+    fn apply_batch(&mut self, batch: &Batch<'_>) {
+        let effects = &batch.effects[..batch.len];
+        let mut hashes = [KeyHash(0); BATCH_EFFECTS];
+        let mut sum = 0;
+        for (effect, hash) in effects.iter().zip(&mut hashes) {
+            *hash = self.hasher.hash(effect.key().unwrap_or_default());
+            sum += self.table.leaf(*hash).depth as usize;
+        }
+        for &hash in &hashes[..batch.len] {
+            sum += self.table.leaf(hash).touch(hash);
+        }
+        black_box(sum);
+        for &effect in effects {
+            self.apply(effect);
+        }
     }
 
     fn from_table(table: Table, hasher: KeyHasher, limits: Limits) -> Self {
@@ -278,6 +314,12 @@ impl Keyspace {
     }
 }
 
+/// Effects that are applied together.
+struct Batch<'a> {
+    effects: [Effect<'a>; BATCH_EFFECTS],
+    len: usize,
+}
+
 /// A flushed table on its way out. Dropping it frees everything at once.
 #[derive(Debug)]
 pub struct Garbage {
@@ -290,3 +332,6 @@ impl Garbage {
         self.table.free_one_leaf()
     }
 }
+
+/// As many as a processor core can have waits for, twice over.
+const BATCH_EFFECTS: usize = 32;
