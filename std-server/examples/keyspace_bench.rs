@@ -1,9 +1,10 @@
 //! Measures the keyspace: `cargo run --release -p std-server --example keyspace_bench -- [KEYS…]`
 //! (1,000,000 and 10,000,000 keys of 16 bytes with values of 64 bytes when no number is given).
 
-use std::hint::black_box;
+use core::hint::black_box;
+use core::time::Duration;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use std_server::keyspace::{Effect, Keyspace, Limits, Options, Restore, encode_record};
@@ -15,6 +16,8 @@ fn main() {
         println!("{keys} keys of 16 + 64 bytes");
         inserts(keys, 0, "inserts");
         inserts(keys, keys, "inserts, presized");
+        bound(keys);
+        pauses(keys);
         replay(keys);
         let keyspace = Arc::new(Mutex::new(filled(keys, 0)));
         reads(&keyspace.lock(), keys);
@@ -25,26 +28,49 @@ fn main() {
 
 fn inserts(keys: usize, expected_keys: usize, name: &str) {
     let before = resident_bytes();
-    let (mut longest, mut count_slow) = (Duration::ZERO, 0);
     let started = Instant::now();
     let keyspace = filled(keys, expected_keys);
-    let elapsed = started.elapsed();
-    let resident = (resident_bytes().saturating_sub(before)) as f64 / keys as f64;
+    rate(name, keys, started.elapsed());
     let accounted = keyspace.used_bytes() as f64 / keys as f64;
-    rate(name, keys, elapsed);
-    println!("  {name}: {resident:.1} resident bytes per key, {accounted:.1} by its own account");
-    drop(keyspace);
+    let resident = resident_bytes().saturating_sub(before) as f64 / keys as f64;
+    println!(
+        "  {name}: {accounted:.1} bytes per key by its own account, {resident:.1} resident (true in a fresh process)"
+    );
+}
 
-    let mut keyspace = Keyspace::new(Options { seed: SEED, expected_keys, ..Options::default() });
+/// What a standard table of inline arrays needs for the same: the bound that memory sets on this machine.
+fn bound(keys: usize) {
+    let mut table = std::collections::HashMap::with_capacity(keys);
+    let started = Instant::now();
     for number in 0..keys {
-        let key = key(number);
-        let one = Instant::now();
-        keyspace.apply(Effect::Set { key: &key, value: &VALUE, expires_at_ms: None });
-        let took = one.elapsed();
-        longest = longest.max(took);
-        count_slow += usize::from(took > SLOW);
+        table.insert(key(number), VALUE);
     }
-    println!("  {name}: longest apply {longest:?}, {count_slow} above {SLOW:?}");
+    rate("std HashMap<[u8; 16], [u8; 64]>, presized", keys, started.elapsed());
+    let started = Instant::now();
+    let found = (0..keys).filter(|&number| table.contains_key(&key(number.wrapping_mul(ODD) % keys))).count();
+    rate("std HashMap, gets", keys, started.elapsed());
+    assert!(found > 0);
+}
+
+/// The same inserts several times: what the machine interrupts differs from run to run, what growing costs doesn't,
+/// so that each insert's fastest time is its own.
+fn pauses(keys: usize) {
+    let mut fastest = vec![u32::MAX; keys];
+    for _ in 0..PAUSE_RUNS {
+        let mut keyspace = Keyspace::new(Options { seed: SEED, ..Options::default() });
+        for (number, fastest) in fastest.iter_mut().enumerate() {
+            let key = key(number);
+            let one = Instant::now();
+            keyspace.apply(Effect::Set { key: &key, value: &VALUE, expires_at_ms: None });
+            *fastest = (*fastest).min(one.elapsed().as_nanos() as u32);
+        }
+    }
+    fastest.sort_unstable();
+    let [p99, p9999, longest] = [keys / 100 * 99, keys - keys / 10_000 - 1, keys - 1]
+        .map(|place| Duration::from_nanos(u64::from(fastest[place])));
+    println!(
+        "  apply while growing, fastest of {PAUSE_RUNS}: p99 {p99:?}, p99.99 {p9999:?}, longest {longest:?}"
+    );
 }
 
 fn replay(keys: usize) {
@@ -74,6 +100,14 @@ fn reads(keyspace: &Keyspace, keys: usize) {
     }
     rate("gets", keys, started.elapsed());
     assert!(found > 0);
+    let started = Instant::now();
+    for first in (0..keys).step_by(PIPELINE) {
+        let keys: [_; PIPELINE] = core::array::from_fn(|place| key((first + place).wrapping_mul(ODD) % keys));
+        keyspace.warm(keys.iter().map(|key| key.as_slice()));
+        found += keys.iter().filter(|key| keyspace.get(*key, 0).is_some()).count();
+    }
+    rate("gets, 16 warmed at a time", keys, started.elapsed());
+    black_box(found);
 }
 
 fn images(keyspace: &Arc<Mutex<Keyspace>>, keys: usize) {
@@ -200,4 +234,6 @@ const SEED: u64 = 0x5EED;
 const VALUE: [u8; 64] = [0x5A; 64];
 const OTHER: [u8; 64] = [0xA5; 64];
 const ODD: usize = 7_919_999_983;
+const PIPELINE: usize = 16;
+const PAUSE_RUNS: usize = 3;
 const SLOW: Duration = Duration::from_micros(200);

@@ -10,6 +10,7 @@
 //! [`Keyspace::apply`] is the only way to change it, live and in replay, and never looks at a clock: reads are told
 //! the time and pass over what is expired; a command that must act on an expired key first logs its deletion.
 //! Nothing here knows the log, and nothing takes longer than one leaf does: growing, images and flushing included.
+//! The one exception is changing a part of a large value that an image still holds, which copies that value.
 
 mod arena;
 mod chunk;
@@ -239,6 +240,22 @@ impl Keyspace {
         Ok(())
     }
 
+    /// Brings what reads and writes of up to 32 keys will touch into the processor's caches, all waits for memory
+    /// overlapping. Worth it before a run of commands whose keys are known, such as a pipeline.
+    pub fn warm<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
+        let mut hashes = [KeyHash(0); BATCH_EFFECTS];
+        let (mut len, mut sum) = (0, 0);
+        for (key, hash) in keys.into_iter().zip(&mut hashes) {
+            *hash = self.hasher.hash(key);
+            sum += self.table.leaf(*hash).depth as usize;
+            len += 1;
+        }
+        for &hash in &hashes[..len] {
+            sum += self.table.leaf(hash).touch(hash);
+        }
+        black_box(sum);
+    }
+
     /// Hands out what flushes left behind, to be dropped on another thread. What nobody takes is freed a little
     /// with every effect.
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
@@ -247,16 +264,7 @@ impl Keyspace {
 
     fn apply_batch(&mut self, batch: &Batch<'_>) {
         let effects = &batch.effects[..batch.len];
-        let mut hashes = [KeyHash(0); BATCH_EFFECTS];
-        let mut sum = 0;
-        for (effect, hash) in effects.iter().zip(&mut hashes) {
-            *hash = self.hasher.hash(effect.key().unwrap_or_default());
-            sum += self.table.leaf(*hash).depth as usize;
-        }
-        for &hash in &hashes[..batch.len] {
-            sum += self.table.leaf(hash).touch(hash);
-        }
-        black_box(sum);
+        self.warm(effects.iter().filter_map(Effect::key));
         for &effect in effects {
             self.apply(effect);
         }
