@@ -64,7 +64,21 @@ fn run(seed: u64, ops: usize, keys: u64) -> usize {
 
 fn is_prepared(keyspace: &Arc<Mutex<Keyspace>>, op: &Op) -> bool {
     let mut keyspace = keyspace.lock();
-    op.written_keys().iter().all(|key| keyspace.prepare(key).is_ok())
+    written_keys(op).iter().all(|key| keyspace.prepare(key).is_ok())
+}
+
+/// The keys that a caller prepares before it applies this.
+fn written_keys(op: &Op) -> Vec<&[u8]> {
+    match op {
+        Op::Set(key, ..)
+        | Op::Delete(key)
+        | Op::Write(key, ..)
+        | Op::Expire(key, _)
+        | Op::Persist(key)
+        | Op::Copy(_, key) => vec![key],
+        Op::Rename(from, to) => vec![from, to],
+        Op::Flush => vec![],
+    }
 }
 
 #[test]

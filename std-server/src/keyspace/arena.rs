@@ -11,6 +11,9 @@
 /// Append-only pages with a count of the bytes that died in them.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
+    /// The page being filled, kept here so that an insert follows one pointer less.
+    tail: Vec<u8>,
+    /// The full ones before it.
     pages: Vec<Vec<u8>>,
     used: usize,
     dead: usize,
@@ -22,31 +25,29 @@ impl Arena {
     #[inline]
     pub(super) fn push(&mut self, parts: [&[u8]; 3]) -> u32 {
         let len = parts[0].len() + parts[1].len() + parts[2].len();
-        if self.pages.last().is_none_or(|page| page.len() + len > page.capacity()) {
+        if self.tail.len() + len > self.tail.capacity() {
             self.add_page(len);
         }
-        let number = self.pages.len() - 1;
-        let page = &mut self.pages[number];
-        let offset = page.len();
+        let offset = self.tail.len();
         for part in parts {
-            page.extend_from_slice(part);
+            self.tail.extend_from_slice(part);
         }
         self.used += len;
-        (number << OFFSET_BITS | offset) as u32
+        (self.pages.len() << OFFSET_BITS | offset) as u32
     }
 
     /// The bytes from `address` to the end of its page.
     #[inline]
     pub(super) fn at(&self, address: u32) -> &[u8] {
-        let address = address as usize;
-        &self.pages[address >> OFFSET_BITS][address & OFFSET_MASK..]
+        let (number, offset) = (address as usize >> OFFSET_BITS, address as usize & OFFSET_MASK);
+        &self.pages.get(number).unwrap_or(&self.tail)[offset..]
     }
 
     /// The same, to be changed in place.
     #[inline]
     pub(super) fn at_mut(&mut self, address: u32) -> &mut [u8] {
-        let address = address as usize;
-        &mut self.pages[address >> OFFSET_BITS][address & OFFSET_MASK..]
+        let (number, offset) = (address as usize >> OFFSET_BITS, address as usize & OFFSET_MASK);
+        &mut self.pages.get_mut(number).unwrap_or(&mut self.tail)[offset..]
     }
 
     /// Counts `bytes` as dead.
@@ -77,8 +78,14 @@ impl Arena {
     }
 
     /// All pages in order; without dead bytes they are exactly the entries.
-    pub(super) fn pages(&self) -> &[Vec<u8>] {
-        &self.pages
+    pub(super) fn pages(&self) -> impl Iterator<Item = &[u8]> {
+        self.pages.iter().chain([&self.tail]).map(Vec::as_slice)
+    }
+
+    /// Reads where the next entry will go, so that the processor has it at hand then.
+    #[inline]
+    pub(super) fn touch_tail(&self) -> u8 {
+        self.tail.last().copied().unwrap_or(0)
     }
 
     #[cold]
@@ -90,7 +97,10 @@ impl Arena {
             self.allocated += PAGES_STEP * size_of::<Vec<u8>>();
         }
         self.allocated += page.capacity();
-        self.pages.push(page);
+        let full = core::mem::replace(&mut self.tail, page);
+        if full.capacity() > 0 {
+            self.pages.push(full);
+        }
     }
 }
 

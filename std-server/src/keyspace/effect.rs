@@ -195,6 +195,20 @@ impl Effect<'_> {
         }
     }
 
+    /// The key that it acts on first; `None` for all keys.
+    pub fn key(&self) -> Option<&[u8]> {
+        match *self {
+            Self::Set { key, .. }
+            | Self::Delete { key }
+            | Self::Write { key, .. }
+            | Self::Expire { key, .. }
+            | Self::Persist { key }
+            | Self::Rename { from: key, .. }
+            | Self::Copy { from: key, .. } => Some(key),
+            Self::Flush => None,
+        }
+    }
+
     /// Whether keys and the resulting value are no longer than the keyspace takes.
     pub fn is_within_limits(&self) -> bool {
         let key_fits = |key: &[u8]| key.len() <= MAX_KEY_BYTES;

@@ -16,7 +16,7 @@ use hashbrown::hash_table::Entry as Slot;
 
 use super::arena::Arena;
 use super::entry::{EXPIRY_BYTES, Head, Lengths, RawEntry};
-use super::hash::KeyHash;
+use super::hash::{KeyHash, KeyHasher};
 use super::{Entry, Limits};
 
 /// The keys of one hash prefix.
@@ -83,7 +83,8 @@ impl Leaf {
     /// Whether the leaf should be split.
     #[inline]
     pub(super) fn is_over(&self, limits: &Limits) -> bool {
-        let many_large = self.large.len() > LARGE_SPLIT_COUNT && self.large_bytes > LARGE_SPLIT_BYTES;
+        let large = self.large.len() - self.large_free.len();
+        let many_large = large > LARGE_SPLIT_COUNT && self.large_bytes > LARGE_SPLIT_BYTES;
         let over = self.index.len() > limits.leaf_keys || self.arena.live() > limits.leaf_bytes || many_large;
         over && self.index.len() > 1
     }
@@ -110,6 +111,17 @@ impl Leaf {
     pub(super) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<Entry<'_>> {
         let &address = self.index.find(hash.within_leaf(), |&at| raw(&self.arena, at).key == key)?;
         Some(self.resolve(&raw(&self.arena, address)))
+    }
+
+    /// Reads what a write to this key will read, so that the processor has it at hand then.
+    #[inline]
+    pub(super) fn touch(&self, hash: KeyHash) -> usize {
+        let mut sum = usize::from(self.arena.touch_tail());
+        self.index.find(hash.within_leaf(), |&address| {
+            sum += usize::from(self.arena.at(address)[0]);
+            false
+        });
+        sum
     }
 
     /// All keys with their entries, in no order.
@@ -199,22 +211,22 @@ impl Leaf {
 
     /// Removes the key, and answers its value and expiry.
     pub(super) fn take(&mut self, hash: KeyHash, key: &[u8]) -> Option<(Value<'static>, Option<u64>)> {
-        let value = self.find_raw(hash, key).map(|(_, entry)| match entry.slot() {
-            Some(slot) => Value::Shared(Arc::clone(self.large_at(slot))),
-            None => Value::Owned(entry.value.to_vec()),
-        })?;
-        Some((value, self.remove(hash, key)?))
+        let copy = self.copy_of(hash, key)?;
+        self.remove(hash, key);
+        Some(copy)
     }
 
-    /// Removes the key, and answers its expiry when it was there.
-    pub(super) fn remove(&mut self, hash: KeyHash, key: &[u8]) -> Option<Option<u64>> {
+    /// Removes the key if it is there.
+    pub(super) fn remove(&mut self, hash: KeyHash, key: &[u8]) {
         let arena = &self.arena;
-        let slot = self.index.find_entry(hash.within_leaf(), |&at| raw(arena, at).key == key).ok()?;
+        let Ok(slot) = self.index.find_entry(hash.within_leaf(), |&at| raw(arena, at).key == key) else {
+            return;
+        };
         let (address, _) = slot.remove();
         let entry = raw(&self.arena, address);
-        let (len, large, expires_at_ms) = (entry.len, entry.slot(), entry.expires_at_ms);
+        let (len, large) = (entry.len, entry.slot());
+        self.expiring -= usize::from(entry.expires_at_ms.is_some());
         self.arena.retire(len);
-        self.expiring -= usize::from(expires_at_ms.is_some());
         if let Some(slot) = large {
             self.take_large(slot);
         }
@@ -223,7 +235,6 @@ impl Leaf {
         } else {
             self.compact_if_worth();
         }
-        Some(expires_at_ms)
     }
 
     /// Writes `bytes` at `offset` of the value, filling a gap with zeros and creating the key if needed.
@@ -261,10 +272,7 @@ impl Leaf {
                 field.copy_from_slice(&at_ms.to_le_bytes());
             }
             _ => {
-                let value = match entry.slot() {
-                    Some(slot) => Value::Shared(Arc::clone(self.large_at(slot))),
-                    None => Value::Owned(entry.value.to_vec()),
-                };
+                let value = self.value_of(&entry);
                 self.set(at, value, expires_at_ms, limits);
             }
         }
@@ -273,15 +281,11 @@ impl Leaf {
     /// The value and expiry of a key, to be stored under another one.
     pub(super) fn copy_of(&self, hash: KeyHash, key: &[u8]) -> Option<(Value<'static>, Option<u64>)> {
         let (_, entry) = self.find_raw(hash, key)?;
-        let value = match entry.slot() {
-            Some(slot) => Value::Shared(Arc::clone(self.large_at(slot))),
-            None => Value::Owned(entry.value.to_vec()),
-        };
-        Some((value, entry.expires_at_ms))
+        Some((self.value_of(&entry), entry.expires_at_ms))
     }
 
     /// Moves the entries into two new leaves, by the bit of the hash that `bit` masks; answers (zeros, ones).
-    pub(super) fn split(&mut self, hasher: &super::hash::KeyHasher, bit: u64) -> [Self; 2] {
+    pub(super) fn split(&mut self, hasher: &KeyHasher, bit: u64) -> [Self; 2] {
         let hashes: Vec<(KeyHash, u32)> =
             self.index.iter().map(|&address| (hasher.hash(raw(&self.arena, address).key), address)).collect();
         let ones = hashes.iter().filter(|(hash, _)| hash.0 & bit != 0).count();
@@ -360,6 +364,13 @@ impl Leaf {
         }
     }
 
+    fn value_of(&self, entry: &RawEntry<'_>) -> Value<'static> {
+        match entry.slot() {
+            Some(slot) => Value::Shared(Arc::clone(self.large_at(slot))),
+            None => Value::Owned(entry.value.to_vec()),
+        }
+    }
+
     fn large_at(&self, slot: u32) -> &Arc<Vec<u8>> {
         self.large[slot as usize].as_ref().expect("an entry names a large value that is there")
     }
@@ -405,7 +416,7 @@ impl Leaf {
 pub(super) struct Place<'a> {
     pub(super) key: &'a [u8],
     pub(super) hash: KeyHash,
-    pub(super) hasher: &'a super::hash::KeyHasher,
+    pub(super) hasher: &'a KeyHasher,
 }
 
 impl Value<'_> {

@@ -36,20 +36,6 @@ impl Op {
             Self::Flush => Effect::Flush,
         }
     }
-
-    /// The keys that a caller prepares before it applies this.
-    pub(crate) fn written_keys(&self) -> Vec<&[u8]> {
-        match self {
-            Self::Set(key, ..)
-            | Self::Delete(key)
-            | Self::Write(key, ..)
-            | Self::Expire(key, _)
-            | Self::Persist(key)
-            | Self::Copy(_, key) => vec![key],
-            Self::Rename(from, to) => vec![from, to],
-            Self::Flush => vec![],
-        }
-    }
 }
 
 impl Model {
