@@ -4,9 +4,11 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std_server::command::rows;
 use std_server::resp::ListenerLimits;
 use support::{Client, Server, play};

@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 use std_server::command::{
     Addresses, Clients, CommandLimits, Engine, Halted, Host, InfoSection, MemoryEngine, Progress, Refusal,
     Replies, Stop, Ticket, Unit,

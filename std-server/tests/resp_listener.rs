@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use core::time::Duration;
+use std::time::Instant;
 use std_server::resp::{ConnectionLimits, ListenerLimits, RequestLimits};
 use support::{Client, Server, encode};
 

@@ -1,12 +1,13 @@
 //! A client that sends raw requests, a server in this process, and transcripts that both sides must follow.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use std_server::command::MemoryEngine;
 use std_server::keyspace::Options;
 use std_server::resp::{ListenerLimits, serve};
@@ -122,7 +123,7 @@ fn read_reply(stream: &mut impl BufRead, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     let read = stream.read_until(b'\n', bytes).expect("a reply in time");
     assert!(read > 0, "a reply, not the end, after {:?}", bytes.escape_ascii().to_string());
-    let number = || std::str::from_utf8(&bytes[start + 1..bytes.len() - 2]).ok()?.parse::<i64>().ok();
+    let number = || core::str::from_utf8(&bytes[start + 1..bytes.len() - 2]).ok()?.parse::<i64>().ok();
     match bytes[start] {
         b'+' | b'-' | b':' | b'_' => {}
         b'$' | b'=' => {

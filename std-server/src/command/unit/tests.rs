@@ -187,7 +187,7 @@ fn full_memory_refuses_what_grows_and_lets_deletes_through() {
 fn keys_beyond_the_limit_are_refused() {
     let key = vec![b'k'; MAX_KEY_BYTES + 1];
     for words in [&[b"SET", &key[..], b"v"][..], &[b"DEL", b"a", &key], &[b"COPY", b"a", &key]] {
-        let refusal = Command::parse(words).err().expect("too long").to_string();
+        let refusal = Command::parse(words).expect_err("too long").to_string();
         assert_eq!(refusal, format!("ERR key is longer than the limit of {MAX_KEY_BYTES} bytes"));
     }
     assert!(Command::parse(&[b"GET", &key]).is_ok());
