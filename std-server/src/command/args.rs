@@ -38,7 +38,8 @@ impl<'a> Options<'a> {
 pub(super) struct Word<'a> {
     /// The word as the client sent it.
     pub(super) text: &'a [u8],
-    upper: [u8; LONGEST_NAME],
+    /// The word in capitals, then zeros; all zeros when it is longer than any name.
+    pub(super) upper: [u8; LONGEST_NAME],
 }
 
 impl<'a> Word<'a> {
@@ -58,4 +59,4 @@ impl<'a> Word<'a> {
 }
 
 /// No name of a command or an option is longer.
-const LONGEST_NAME: usize = 16;
+pub(super) const LONGEST_NAME: usize = 16;

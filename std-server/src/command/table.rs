@@ -6,7 +6,7 @@
 //!
 //! Rows are sorted by name, because they are found by halving. A new command is one row and one function.
 
-use super::args::{Args, Word};
+use super::args::{Args, LONGEST_NAME, Word};
 use super::reply::Refusal;
 use super::{Request, catalog, connection, expiry, keys, server, strings, transaction};
 
@@ -15,6 +15,7 @@ use super::{Request, catalog, connection, expiry, keys, server, strings, transac
 pub struct Row {
     /// Its name in small letters.
     pub name: &'static str,
+    upper: [u8; LONGEST_NAME],
     /// How many words it takes, its name included; negative: at least that many.
     pub arity: i32,
     /// A union of the flags below.
@@ -54,13 +55,10 @@ impl Row {
     /// # Panics
     /// Never, for `words` that hold at least the name.
     pub fn find(words: Args<'_>) -> Result<&'static Self, Refusal> {
-        let name = Word::new(words[0]);
-        let row = lookup(TABLE, name.name(), "").ok_or_else(|| unknown_command(words))?;
+        let row = lookup(TABLE, &Word::new(words[0])).ok_or_else(|| unknown_command(words))?;
         let row = match words.get(1) {
             Some(sub) if !row.subcommands.is_empty() => {
-                let prefix = row.name;
-                lookup(row.subcommands, Word::new(sub).name(), prefix)
-                    .ok_or_else(|| unknown_subcommand(sub, row))?
+                lookup(row.subcommands, &Word::new(sub)).ok_or_else(|| unknown_subcommand(sub, row))?
             }
             _ => row,
         };
@@ -104,12 +102,24 @@ pub const fn rows() -> &'static [Row] {
     TABLE
 }
 
-/// Finds a row by its name in capitals, after the container's name for a subcommand.
-fn lookup(rows: &'static [Row], name: &[u8], container: &str) -> Option<&'static Row> {
-    let skip = if container.is_empty() { 0 } else { container.len() + 1 };
-    let upper = |row: &Row| row.name.as_bytes()[skip..].iter().map(u8::to_ascii_uppercase);
-    let place = rows.binary_search_by(|row| upper(row).cmp(name.iter().copied())).ok()?;
+fn lookup(rows: &'static [Row], word: &Word<'_>) -> Option<&'static Row> {
+    let place = rows.binary_search_by(|row| row.upper.cmp(&word.upper)).ok()?;
     rows.get(place)
+}
+
+/// The name in capitals, without its container, as [`Word`] holds what a client sent.
+const fn upper(name: &str) -> [u8; LONGEST_NAME] {
+    let name = name.as_bytes();
+    let (mut upper, mut from, mut at) = ([0; LONGEST_NAME], 0, 0);
+    while at < name.len() {
+        if name[at] == b'|' {
+            (upper, from) = ([0; LONGEST_NAME], at + 1);
+        } else {
+            upper[at - from] = name[at].to_ascii_uppercase();
+        }
+        at += 1;
+    }
+    upper
 }
 
 fn unknown_subcommand(sub: &[u8], row: &Row) -> Refusal {
@@ -191,7 +201,7 @@ const fn row(
     parse: Parser,
     summary: &'static str,
 ) -> Row {
-    Row { name, arity, flags, keys, group, since, summary, parse, subcommands: &[] }
+    Row { name, upper: upper(name), arity, flags, keys, group, since, summary, parse, subcommands: &[] }
 }
 
 #[rustfmt::skip]

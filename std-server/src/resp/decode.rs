@@ -10,7 +10,7 @@
 //! wait: memory grows with the bytes that have come, up to the limits.
 
 use super::inline;
-use crate::command::Refusal;
+use crate::command::{Refusal, integer};
 use core::ops::Range;
 
 /// Finds the words of one request after the other.
@@ -184,6 +184,10 @@ impl Decoder {
     /// Reads a `*` or `$` line; `None` when bytes are missing.
     fn number(&mut self, input: &[u8], line: Line) -> Result<Option<i64>, ProtocolError> {
         let rest = input.get(self.position..).unwrap_or_default();
+        if let Some((number, bytes)) = short_line(rest) {
+            self.position += bytes;
+            return Ok(Some(number));
+        }
         let searched = &rest[..rest.len().min(MAX_LINE_BYTES)];
         let Some(end) = memchr::memchr(b'\r', searched) else {
             return if searched.len() < MAX_LINE_BYTES { Ok(None) } else { Err(line.too_long()) };
@@ -191,7 +195,7 @@ impl Decoder {
         match rest.get(end + 1) {
             None => Ok(None),
             Some(b'\n') => {
-                let number = decimal(&rest[1..end]).ok_or_else(|| line.malformed())?;
+                let number = integer(&rest[1..end]).ok_or_else(|| line.malformed())?;
                 self.position += end + 2;
                 Ok(Some(number))
             }
@@ -244,14 +248,14 @@ impl Line {
     }
 }
 
-/// A number as Redis writes it: no plus sign, no leading zeros.
-fn decimal(text: &[u8]) -> Option<i64> {
-    match text {
-        [digit @ b'0'..=b'9'] => Some(i64::from(digit - b'0')),
-        [tens @ b'1'..=b'9', ones @ b'0'..=b'9'] => {
-            Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+/// A short line at a glance: its number, and its length with mark and line end.
+const fn short_line(line: &[u8]) -> Option<(i64, usize)> {
+    match line {
+        [_, digit @ b'0'..=b'9', b'\r', b'\n', ..] => Some(((*digit - b'0') as i64, 4)),
+        [_, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((((*tens - b'0') * 10 + (*ones - b'0')) as i64, 5))
         }
-        _ => crate::command::integer(text),
+        _ => None,
     }
 }
 

@@ -268,7 +268,7 @@ proptest! {
                 .collect();
             let (_, record) = run(&mut live, &context, &lines);
             if !record.is_empty() {
-                replayed.apply_record(&record).expect("a record of ours");
+                replayed.apply_records([&record[..]]).expect("a record of ours");
             }
             prop_assert_eq!(state(&live), state(&replayed), "after {:?}", lines);
         }
