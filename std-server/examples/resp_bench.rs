@@ -18,7 +18,7 @@ fn main() -> std::io::Result<()> {
     let value = "v".repeat(64);
     let set = |key: &str| format!("*3\r\n$3\r\nSET\r\n$16\r\n{key}\r\n$64\r\n{value}\r\n");
     let get = |key: &str| format!("*2\r\n$3\r\nGET\r\n$16\r\n{key}\r\n");
-    let rows: [(&str, &dyn Fn(&str) -> String); 4] =
+    let rows: [(&str, &Line<'_>); 4] =
         [("PING", &|_| "*1\r\n$4\r\nPING\r\n".to_owned()), ("SET (new)", &set), ("SET", &set), ("GET", &get)];
     for (name, line) in rows {
         let mut stream = Script::new(line);
@@ -39,6 +39,9 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Makes a command of a key.
+type Line<'f> = dyn Fn(&str) -> String + 'f;
+
 /// Gives pipelines of [`DEPTH`] commands and takes every reply.
 struct Script {
     pipelines: Vec<Vec<u8>>,
@@ -47,7 +50,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(line: &dyn Fn(&str) -> String) -> Self {
+    fn new(line: &Line<'_>) -> Self {
         let mut number = 0_u64;
         let mut key = || {
             number += 1;

@@ -3,6 +3,8 @@
 mod support;
 
 use core::time::Duration;
+use std::io::Write;
+use std::net::Shutdown;
 use std::time::Instant;
 use std_server::resp::{ConnectionLimits, ListenerLimits, RequestLimits};
 use support::{Client, Server, encode};
@@ -35,6 +37,21 @@ fn shutdown_ends_every_connection_and_the_server() {
     client.send(b"SHUTDOWN\r\n");
     assert_eq!(client.rest(), "");
     assert_eq!(idle.rest(), "");
+    server.join();
+}
+
+#[test]
+fn a_client_that_never_pauses_is_answered_and_ended() {
+    let server = Server::start(ListenerLimits::default());
+    let mut client = Client::connect(server.address);
+    let mut sender = client.stream().try_clone().expect("a second handle");
+    let sending = std::thread::spawn(move || while sender.write_all(b"PING\r\n").is_ok() {});
+    assert_eq!(client.reply(), "+PONG\\r\\n");
+    server.stop();
+    let replies = client.rest();
+    assert_eq!(replies, "+PONG\\r\\n".repeat(replies.len() / "+PONG\\r\\n".len()));
+    client.stream().shutdown(Shutdown::Both).expect("still there");
+    sending.join().expect("the sender ends");
     server.join();
 }
 

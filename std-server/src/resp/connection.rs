@@ -37,7 +37,8 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Serves one client until it leaves, errs, is idle for too long, or `stop` is cancelled and its requests are done.
+/// Serves one client until it leaves, errs, is idle for too long, or `stop` is cancelled; then
+/// every request that was read is still answered.
 ///
 /// # Errors
 /// The stream failed.
@@ -71,8 +72,8 @@ where
             Pause::NeedsInput => {
                 let read = tokio::select! {
                     biased;
+                    () = stop.cancelled() => return connection.end(stream).await,
                     read = connection.read(stream) => read?,
-                    () = stop.cancelled() => 0,
                 };
                 if read == 0 {
                     return Ok(());
@@ -168,6 +169,12 @@ impl<E: Engine> Connection<'_, E> {
         self.output.raw(&written[copied..]);
     }
 
+    /// Ends a connection between two requests; one that is still sending must not lose its last replies.
+    async fn end(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+        let is_sending = tokio::time::timeout(Duration::ZERO, self.read(stream)).await;
+        if matches!(is_sending, Ok(Ok(1..))) { linger(stream).await } else { stream.shutdown().await }
+    }
+
     /// Reads once; 0 at the end of the stream, or after too long a silence.
     async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.input.is_empty() && self.input.capacity() > KEPT_BYTES {
@@ -186,8 +193,8 @@ impl<E: Engine> Connection<'_, E> {
     }
 }
 
-/// Closes after an error without losing its message: a close while bytes are still coming would reset the
-/// connection before the client has read why.
+/// Closes without losing what was just written: a close while bytes are still coming would reset the connection
+/// before the client has read it.
 async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     stream.shutdown().await?;
     let mut sink = [0; READ_BYTES / 4];
