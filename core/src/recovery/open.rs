@@ -216,7 +216,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
         let empty = |segment: &Segment| {
             segment.fence == self.path.next
-                && segment.log > self.base.position.log
+                && segment.log >= self.base.position.log
                 && segment.log <= end
                 && !discarding
         };

@@ -106,7 +106,7 @@ impl World {
         self.coverage.ending(&ending);
         match ending {
             Ending::Opened(opened) => Ok(Some(*opened)),
-            Ending::Refused(Refusal::Unstable { .. }) if self.oracle.is_undecided() => Ok(None),
+            Ending::Refused(refusal) if is_unstable(refusal) && self.oracle.is_undecided() => Ok(None),
             Ending::Refused(refusal) => self.oracle.it_starts(refusal).map(|()| None),
             Ending::Cut => Ok(None),
         }
@@ -181,7 +181,7 @@ impl Probe<'_> {
                 Ok(Some(*opened))
             }
             Ending::Cut => Ok(None),
-            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => Ok(None),
+            Ending::Refused(refusal) if is_unstable(refusal) && !self.decided => Ok(None),
             Ending::Refused(refusal) => self.world.oracle.it_starts(refusal).map(|()| None),
         }
     }
@@ -289,7 +289,7 @@ impl Probe<'_> {
         match ending {
             Ending::Opened(opened) => self.world.judge(self.loss, &opened)?,
             Ending::Refused(Refusal::Unreadable { .. }) | Ending::Cut => {}
-            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => {}
+            Ending::Refused(refusal) if is_unstable(refusal) && !self.decided => {}
             Ending::Refused(refusal) => {
                 return broken("a read error is neither torn nor corrupt", format!("{refusal:?}"));
             }
@@ -308,11 +308,16 @@ impl Probe<'_> {
                 self.loss = Loss::Power;
                 self.decided = false;
             }
-            Ending::Refused(Refusal::Unstable { .. }) if !self.decided => {}
+            Ending::Refused(refusal) if is_unstable(refusal) && !self.decided => {}
             Ending::Refused(refusal) => return self.world.oracle.it_starts(refusal),
             Ending::Cut => {}
         }
         self.go_down(chance);
         self.start(plan, chance).map(|_| ())
     }
+}
+
+/// The medium showed other bytes at the second read: a page that a failed sync left was dropped in between.
+const fn is_unstable(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::Unstable { .. } | Refusal::Unreadable { .. })
 }

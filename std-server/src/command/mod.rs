@@ -1,0 +1,70 @@
+//! The command layer: one table of commands that serves the Redis protocol, HTTP and tests alike.
+//!
+//! ```text
+//!            parse                         execute
+//! words ───────────────► Request ──┬─ Data ──────────► Effect ─► record and keyspace
+//!        table, families           ├─ Connection ────► session
+//!        (refusals found first)    ├─ Server ────────► Host, or an Action to wait for
+//!                                  └─ Transaction ───► many Data in one record
+//! ```
+//!
+//! A request that was parsed can only be refused for what it finds in the keyspace, and then changes nothing.
+//! Conditional and arithmetic commands are logged as their result, so that replay is exact.
+
+mod args;
+mod catalog;
+mod connection;
+mod dispatch;
+mod effects;
+mod engine;
+mod expiry;
+mod glob;
+mod keys;
+mod memory;
+mod number;
+mod reply;
+mod server;
+mod session;
+mod strings;
+mod table;
+mod transaction;
+mod unit;
+
+pub use args::Args;
+pub use connection::COMPATIBLE_VERSION;
+pub use dispatch::{Outcome, dispatch};
+pub use effects::Context;
+pub use engine::{CommandLimits, Engine, Halted, Host, InfoSection, Progress, Stop, Ticket};
+pub use memory::MemoryEngine;
+pub(crate) use number::integer;
+pub use reply::{Refusal, Replies, Reply};
+pub use session::{Addresses, Clients, Protocol, Session};
+pub use table::{Row, rows};
+pub use unit::{Command, Unit};
+
+/// A command that is well formed.
+#[derive(Clone, Copy, Debug)]
+enum Request<'a> {
+    Data(Operation<'a>),
+    Connection(connection::Connection<'a>),
+    Catalog(catalog::Catalog<'a>),
+    Server(server::Server<'a>),
+    Transaction(transaction::Transaction),
+}
+
+/// A command on the keyspace.
+#[derive(Clone, Copy, Debug)]
+enum Operation<'a> {
+    Strings(strings::Strings<'a>),
+    Keys(keys::Keys<'a>),
+    Expiry(expiry::Expiry<'a>),
+}
+
+/// What becomes of a connection after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on.
+    Continue,
+    /// It is closed once the replies are written.
+    Close,
+}
