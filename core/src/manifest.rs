@@ -124,8 +124,8 @@ pub struct Head {
     pub time: Millis,
     /// How many losses there have been.
     pub losses: u32,
-    /// Size of the extents that are free or not begun.
-    pub extent_bytes: u32,
+    /// Sizes of the newest epoch's segments, as an extent header carries them: write unit, batch border, extent.
+    pub geometry: (u32, u32, u32),
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -374,6 +374,10 @@ impl<L: Loan> Manifest<L> {
     }
 
     fn expand(&mut self, run: SegmentRun) -> Result<(), BodyError> {
+        // A header says more. Without it, the marks of a segment are found only at the sizes that it was written with.
+        let (write_unit, batch_align, extent_bytes) = self.head.geometry;
+        let geometry = Geometry { write_unit, batch_align, extent_bytes, ..Geometry::HOST };
+        let geometry = geometry.check().map_err(|_| BodyError::Malformed)?;
         for step in 0..run.count {
             self.segments.push(Segment {
                 log: LogId(run.log.0.checked_add(u64::from(step)).ok_or(BodyError::Malformed)?),
@@ -381,7 +385,7 @@ impl<L: Loan> Manifest<L> {
                 epoch: run.epoch,
                 fence: if step == 0 { run.fence } else { Lsn::UNKNOWN },
                 claimed: self.head.revision,
-                geometry: Geometry { extent_bytes: self.head.extent_bytes, ..Geometry::HOST },
+                geometry,
                 state: SegmentState::Missing,
             })?;
         }

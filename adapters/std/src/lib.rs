@@ -19,8 +19,10 @@ compile_error!(
 );
 
 mod check;
+mod cow;
 mod dir;
 mod driver;
+mod durable;
 mod error;
 mod log;
 mod memory;
@@ -31,7 +33,9 @@ mod stats;
 mod waiters;
 
 pub use check::HardwareCheck;
+pub use cow::{CowImage, CowMap};
 pub use dir::{Places, StepError};
+pub use durable::{Durable, State, UpdateError};
 pub use error::{AppendError, BadState, CorruptReport, OpenError, SnapshotError};
 pub use log::{Log, Options, Reservation, SnapshotInfo, SnapshotTicket};
 pub use reader::{LogReader, ReadError, Record};

@@ -208,7 +208,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     fn drop_one(&mut self, now: Now) -> Option<Ask> {
         let end = self.report.end.log;
         let discarding = self.report.verdict == Some(Verdict::Corrupt);
-        let same_size = self.manifest.head.extent_bytes == self.options.geometry.extent_bytes;
+        let same_size = self.manifest.head.geometry.2 == self.options.geometry.extent_bytes;
         if !same_size && let Some(free) = self.manifest.free.as_slice().first().copied() {
             self.manifest.free.retain(|of| of.extent != free.extent);
             self.orphan(Extent::wal(free.extent), false);
@@ -289,7 +289,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let head = &mut self.manifest.head;
         head.epoch = epoch;
         head.next_log = log.next();
-        head.extent_bytes = self.options.geometry.extent_bytes;
+        head.geometry = ExtentHeader::geometry_of(self.options.geometry);
         head.settled = Settled { position: self.report.end, lsn: self.path.next };
         head.time = self.report.time;
         self.revising.touch();

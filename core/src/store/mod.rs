@@ -165,7 +165,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             staging: Staging::new(left, right),
             durability: Durability::new(from.settled),
             revising: Revising::new(from.frame, revision, extent, offset),
-            space: Space::new(from.next_extent),
+            space: Space::new(from.next_extent, from.manifest.segments.as_slice().len()),
             phase: Phase::Open,
             flight: None,
             tail: Tail { extent: from.extent, position: from.settled.position },
@@ -503,7 +503,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if geometry.align(header + needed) > capacity {
             return Err(Refused::NeedsBuffer(geometry.align(header + needed) as usize));
         }
-        if record > 0 && self.manifest.segments.room() == 0 {
+        if record > 0 && !self.next_start_has_a_row() {
             return Err(Refused::Full);
         }
         if begins {

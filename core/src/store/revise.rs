@@ -147,7 +147,12 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         self.manifest.head.settled = self.durability.settled();
         self.manifest.head.time = self.time;
         match self.revising.poll::<C, L>(&mut self.manifest, self.writer.geometry, id) {
-            Ok(action) => action.map(|action| (id, action)),
+            Ok(action) => {
+                if let Some(Action::Write { .. }) = action {
+                    self.revision_is_written();
+                }
+                action.map(|action| (id, action))
+            }
             Err(failure) => {
                 self.halt(failure);
                 None

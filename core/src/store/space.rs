@@ -38,10 +38,13 @@ pub(super) struct Space {
     /// A snapshot that waits for the log before it to be durable, then for the revision that names it.
     pending: Option<Snapshot>,
     naming: Option<(Lsn, Revision)>,
+    /// Segments that the newest revision lists, and those that the newest durable one lists.
+    rows: usize,
+    durable_rows: usize,
 }
 
 impl Space {
-    pub(super) fn new(next_extent: u32) -> Self {
+    pub(super) fn new(next_extent: u32, rows: usize) -> Self {
         Self {
             next_extent,
             preparing: None,
@@ -53,6 +56,8 @@ impl Space {
             keep_all: false,
             pending: None,
             naming: None,
+            rows,
+            durable_rows: rows,
         }
     }
 }
@@ -235,7 +240,21 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
     }
 
+    /// A revision is on its way.
+    pub(super) fn revision_is_written(&mut self) {
+        self.space.rows = self.segments().len();
+    }
+
+    /// Whether a crash now leaves a row of the segment table for the segment that the next start opens. Without one it could
+    /// not start, so nothing may be written that needs that segment.
+    pub(super) fn next_start_has_a_row(&self) -> bool {
+        let listed = self.segments().len();
+        let rows = listed + self.manifest.segments.room();
+        listed < rows && self.space.durable_rows < rows
+    }
+
     pub(super) fn revision_is_durable(&mut self, revision: Revision) {
+        self.space.durable_rows = self.space.rows;
         if let Some((base, _)) = self.space.naming.filter(|(_, named)| *named <= revision) {
             self.space.naming = None;
             self.event(Event::SnapshotKept(base));
