@@ -100,7 +100,12 @@ pub enum Event {
     /// A write or sync failed: nothing is written any more.
     Halted(Failure),
     /// A snapshot is durable and named by the manifest.
-    SnapshotKept(Lsn),
+    SnapshotKept {
+        /// Its number.
+        number: u32,
+        /// The first LSN that is not in it.
+        base: Lsn,
+    },
     /// An extent is no longer needed.
     Released(Extent),
 }

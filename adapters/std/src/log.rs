@@ -147,8 +147,8 @@ struct Inner {
     holds: Arc<Holds>,
     snapshotting: Mutex<bool>,
     compress: bool,
-    /// Events that a snapshot waits for.
-    kept: Arc<(Mutex<Lsn>, Condvar)>,
+    /// The number of the newest snapshot that counts.
+    kept: Arc<(Mutex<u32>, Condvar)>,
     /// Held until the log is closed.
     lock: Mutex<Option<File>>,
 }
@@ -203,7 +203,7 @@ impl Log {
         let (store, recovered) = recover(&dir, core, options.batch_bytes, state, || now(started))?;
         let Some(mut store) = store else { return Err(OpenError::Refused("no store".into())) };
         store.keep_all(options.keep_all);
-        let kept = Arc::new((Mutex::new(Lsn(0)), Condvar::new()));
+        let kept = Arc::new((Mutex::new(0), Condvar::new()));
         let listener = announce(options.listener, kept.clone());
         let mode = options.config.mode;
         let shared = Arc::new(Shared::new(store, dir, mode, options.batch_bytes, started, listener));
@@ -438,13 +438,13 @@ impl Log {
         shared.nudge(&mut state);
         drop(state);
         let (kept, changed) = &*inner.kept;
-        let mut base = kept.lock();
-        while *base < snapshot.base {
+        let mut newest = kept.lock();
+        while *newest < snapshot.number {
             if shared.is_halted() {
                 return Err(Refused::Halted.into());
             }
             // A halt is heard of too, but not under this lock.
-            let _ = changed.wait_for(&mut base, Duration::from_millis(100));
+            let _ = changed.wait_for(&mut newest, Duration::from_millis(100));
         }
         let path = shared.dir.path(strandline_core::lower::posix::File::Snapshot(snapshot.number));
         Ok(SnapshotInfo { path, snapshot })
@@ -556,10 +556,10 @@ impl State {
 }
 
 /// Tells snapshots that wait, then the user's listener.
-fn announce(listener: Listener, kept: Arc<(Mutex<Lsn>, Condvar)>) -> Listener {
+fn announce(listener: Listener, kept: Arc<(Mutex<u32>, Condvar)>) -> Listener {
     Box::new(move |event, why| {
-        if let Event::SnapshotKept(base) = event {
-            *kept.0.lock() = *base;
+        if let Event::SnapshotKept { number, .. } = event {
+            *kept.0.lock() = *number;
             kept.1.notify_all();
         }
         listener(event, why);

@@ -23,6 +23,9 @@ pub trait Replay {
     /// Forget everything: what follows begins anew.
     fn reset(&mut self);
 
+    /// Hears of which snapshot the chunks that follow are, after a [`Self::reset`]: a state can make room for its items.
+    fn begin(&mut self, _snapshot: &Snapshot) {}
+
     /// Takes one chunk of a snapshot, as [`Image::next_chunk`](crate::Image::next_chunk) made it.
     ///
     /// # Errors
@@ -97,6 +100,7 @@ pub(crate) fn recover(
             }
             Ask::Load(snapshot) => {
                 let store = driver.recovery.report().store;
+                state.begin(&snapshot);
                 let loaded = load(dir, store, snapshot, state);
                 if let Err(why) = &loaded {
                     let path = dir.path(Name::Snapshot(snapshot.number));

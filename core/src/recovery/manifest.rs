@@ -108,7 +108,9 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             return None;
         };
         match self.manifest.decode(body) {
-            Ok(()) => {}
+            Ok(()) if self.manifest.head.revision == best.revision => {}
+            // What stood there was never durable, and the medium now shows what stood there before.
+            Ok(()) => self.refuse(Refusal::Unreadable { extent, offset: u64::from(best.offset) }),
             Err(BodyError::Full) => self.refuse(Refusal::TooMany),
             Err(BodyError::Malformed | BodyError::Newer(_)) => {
                 self.refuse(Refusal::Newer { extent, offset: u64::from(best.offset) });

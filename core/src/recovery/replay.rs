@@ -196,7 +196,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                 let (extent, offset) = (Extent::wal(self.path.extent), u64::from(self.path.place.offset));
                 self.refuse(Refusal::Newer { extent, offset });
             }
-            (Verdict::Corrupt, _) => self.corrupt(self.settled.lsn, false),
+            // Corrupt or not, what is behind says how much there was.
             _ => self.begin_scan(found),
         }
         None

@@ -128,6 +128,8 @@ pub struct Store<C, L: Loan> {
     phase: Phase,
     flight: Option<Flight>,
     tail: Tail,
+    /// Behind the last batch that was closed.
+    closed: Position,
     next: Lsn,
     time: Millis,
     /// The open half could not take a record.
@@ -169,6 +171,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             phase: Phase::Open,
             flight: None,
             tail: Tail { extent: from.extent, position: from.settled.position },
+            closed: from.settled.position,
             next: from.settled.lsn,
             pressed: false,
             unwitnessed: None,
@@ -248,18 +251,12 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         let action = self
             .poll_write(now.ticks, &mut wake)
             .or_else(|| self.poll_sync(now.ticks, &mut wake))
-            .or_else(|| self.poll_revise())
-            .or_else(|| self.poll_space(now.ticks, &mut wake));
-        match (action, self.events.pop_front()) {
-            (Some((id, action)), event) => {
-                if let Some(event) = event {
-                    let _ = self.events.push_front(event);
-                }
-                Output::Do(id, action)
-            }
-            (None, Some(event)) => Output::Event(event),
-            (None, None) => Output::Idle { wake: wake.0 },
+            .or_else(|| self.poll_space(now.ticks, &mut wake))
+            .or_else(|| self.poll_revise());
+        if let Some((id, action)) = action {
+            return Output::Do(id, action);
         }
+        self.events.pop_front().map_or(Output::Idle { wake: wake.0 }, Output::Event)
     }
 
     /// Takes the result of an action.
@@ -396,10 +393,12 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         self.staging.gather.sync_micros()
     }
 
-    /// A batch border at or before the next record: where a reader that begins with it must begin.
+    /// A batch border at or before the next record: where a reader that begins with it must begin. It lies in a segment that
+    /// has been begun.
     #[must_use]
     pub fn next_position(&self) -> Position {
-        self.staging.filling().map_or(self.tail.position, |batch| batch.place.position)
+        let filling = self.staging.filling().filter(|batch| batch.records > 0);
+        filling.map_or(self.closed, |batch| batch.place.position)
     }
 
     /// Whose store it is.
@@ -483,6 +482,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if let Some(batch) = self.staging.filling() {
             let end = batch.end();
             self.tail.position = Position { log: end.log, offset: geometry.align(end.offset) };
+            self.closed = self.tail.position;
             self.staging.turn();
         }
         self.pressed = false;

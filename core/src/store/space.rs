@@ -37,7 +37,7 @@ pub(super) struct Space {
     keep_all: bool,
     /// A snapshot that waits for the log before it to be durable, then for the revision that names it.
     pending: Option<Snapshot>,
-    naming: Option<(Lsn, Revision)>,
+    naming: Option<(Snapshot, Revision)>,
     /// Segments that the newest revision lists, and those that the newest durable one lists.
     rows: usize,
     durable_rows: usize,
@@ -90,6 +90,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         self.space.pending = Some(snapshot);
         self.request_sync(snapshot.base);
+        self.durability.request_all();
         Ok(())
     }
 
@@ -105,19 +106,26 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         self.retain();
     }
 
+    /// The listed segments behind the current one: this boot listed them and has not begun them. An earlier one without a known
+    /// fence has lost its header.
+    fn unbegun(&self) -> &[Segment] {
+        let segments = self.segments();
+        let current = self.tail.position.log;
+        let count = segments.iter().rev().take_while(|segment| segment.log > current).count();
+        segments.get(segments.len() - count..).unwrap_or_default()
+    }
+
     /// Turns to the next segment.
     pub(super) fn begin_segment(&mut self, priority: Priority) -> Result<(), Refused> {
         let durable = self.revising.durable;
         let refused = if self.space.full { Refused::Full } else { Refused::Busy };
-        let ready = self.segments().iter().filter(|segment| is_ready(segment, durable)).count();
+        let ready = self.unbegun().iter().filter(|segment| segment.claimed <= durable).count();
         if ready == 0 || (ready < READY && priority == Priority::Ordinary) {
             return Err(refused);
         }
         let next = self.next;
-        let segments = self.manifest.segments.as_mut_slice();
-        let Some(segment) = segments.iter_mut().find(|segment| is_ready(segment, durable)) else {
-            return Err(refused);
-        };
+        let at = self.segments().len() - self.unbegun().len();
+        let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return Err(refused) };
         segment.fence = next;
         segment.state = SegmentState::Headed;
         self.tail.extent = segment.extent;
@@ -129,24 +137,27 @@ impl<C: Checksum, L: Loan> Store<C, L> {
 
     pub(super) fn poll_space(&mut self, now: Ticks, wake: &mut Wake) -> Option<(EffectId, Action)> {
         self.name_snapshot();
-        self.poll_prepare(now, wake).or_else(|| self.poll_release()).or_else(|| self.poll_revise())
+        self.poll_prepare(now, wake).or_else(|| self.poll_release())
     }
 
-    /// Names the pending snapshot as soon as the log before its base is durable.
+    /// Names the pending snapshot as soon as the log before its base is durable, and the segment that its position is in.
     fn name_snapshot(&mut self) {
-        let settled = self.durability.settled().lsn;
-        let Some(snapshot) = self.space.pending.filter(|snapshot| snapshot.base <= settled) else { return };
+        let settled = self.durability.settled();
+        let is_settled =
+            |snapshot: &Snapshot| snapshot.base <= settled.lsn && snapshot.position <= settled.position;
+        let Some(snapshot) = self.space.pending.filter(is_settled) else { return };
         if self.manifest.snapshots.room() == 0 {
             self.drop_oldest_snapshots(1);
         }
         if self.manifest.snapshots.push(snapshot).is_ok() {
             self.space.pending = None;
-            self.space.naming = Some((snapshot.base, self.change()));
+            self.space.naming = Some((snapshot, self.change()));
         }
     }
 
     fn poll_prepare(&mut self, now: Ticks, wake: &mut Wake) -> Option<(EffectId, Action)> {
-        let unbegun = self.segments().iter().filter(|segment| segment.fence == Lsn::UNKNOWN).count();
+        let current = self.tail.position.log;
+        let unbegun = self.segments().iter().filter(|segment| segment.log > current).count();
         if unbegun >= READY || self.space.preparing.is_some() {
             return None;
         }
@@ -221,6 +232,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             if result.is_ok() {
                 self.event(Event::Released(extent));
             }
+            if self.space.releases.is_empty() {
+                self.retain();
+            }
         }
     }
 
@@ -255,9 +269,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
 
     pub(super) fn revision_is_durable(&mut self, revision: Revision) {
         self.space.durable_rows = self.space.rows;
-        if let Some((base, _)) = self.space.naming.filter(|(_, named)| *named <= revision) {
+        if let Some((snapshot, _)) = self.space.naming.filter(|(_, named)| *named <= revision) {
             self.space.naming = None;
-            self.event(Event::SnapshotKept(base));
+            self.event(Event::SnapshotKept { number: snapshot.number, base: snapshot.base });
             self.retain();
         }
     }
@@ -304,8 +318,4 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             self.revising.touch();
         }
     }
-}
-
-fn is_ready(segment: &Segment, durable: Revision) -> bool {
-    segment.fence == Lsn::UNKNOWN && segment.claimed <= durable
 }
