@@ -1,7 +1,5 @@
 //! Sizes as data: what is true of the medium below, never `cfg`.
 
-use crate::codec::frame;
-
 /// Smallest border at which a manifest frame may begin, bytes: the scan tries each one.
 pub const MANIFEST_SLOT: u32 = 512;
 
@@ -88,16 +86,6 @@ impl Geometry {
     pub const fn manifest_slot(self) -> u32 {
         if self.batch_align > MANIFEST_SLOT { self.batch_align } else { MANIFEST_SLOT }
     }
-
-    /// The largest record that a segment of this geometry can hold, bytes; never above [`frame::MAX_PAYLOAD`].
-    #[must_use]
-    pub const fn max_record(self) -> u32 {
-        let overhead = crate::wal::batch_start(self)
-            + self.pad(crate::wal::mark_bytes(self))
-            + frame::LONG_HEADER as u32;
-        let room = self.extent_bytes.saturating_sub(overhead + self.batch_align);
-        if room < frame::MAX_PAYLOAD { room } else { frame::MAX_PAYLOAD }
-    }
 }
 
 /// `value` rounded up to a multiple of `unit`, a power of two.
@@ -125,12 +113,5 @@ mod tests {
         ] {
             assert_eq!(bad.check(), Err(error));
         }
-    }
-
-    #[test]
-    fn a_record_of_16_mib_fits_a_default_segment() {
-        assert_eq!(Geometry::HOST.max_record(), 16 << 20);
-        let small = Geometry { extent_bytes: 4096, ..Geometry::HOST };
-        assert!(small.max_record() < 4096 && small.max_record() > 3600);
     }
 }

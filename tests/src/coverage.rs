@@ -57,7 +57,7 @@ impl Coverage {
             Event::Full => "event: full",
             Event::Healed => "event: healed",
             Event::Halted(_) => "event: halted",
-            Event::SnapshotKept(_) => "event: snapshot kept",
+            Event::SnapshotKept { .. } => "event: snapshot kept",
             Event::Released(_) => "event: released",
             _ => "event: other",
         });

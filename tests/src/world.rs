@@ -45,6 +45,8 @@ pub struct World {
     acknowledged: Vec<(Ticks, Lsn)>,
     full: bool,
     failing: Option<Target>,
+    /// The log reaches back to the second newest snapshot: not so after the newest one was lost, until there is a new one.
+    falls_back: bool,
     /// Makes each record unique.
     serial: u64,
     /// What happened.
@@ -83,6 +85,7 @@ impl World {
             acknowledged: Vec::new(),
             full: false,
             failing: None,
+            falls_back: true,
             serial: 0,
             transcript,
             coverage: Coverage::default(),
@@ -132,6 +135,7 @@ impl World {
     fn open(&mut self, opened: Opened) {
         self.written.clear();
         self.acknowledged.clear();
+        self.falls_back &= opened.report.damaged_snapshots == 0;
         let tail = opened.store.segments().last().map(|segment| File::Segment(segment.extent));
         if let Some(file) = tail {
             self.written.insert(file, opened.store.position().offset as usize);
@@ -158,6 +162,7 @@ impl World {
     fn event(&mut self, event: Event) {
         self.transcript.note(|| format!("      {event:?}"));
         self.coverage.event(event);
+        self.falls_back |= matches!(event, Event::SnapshotKept { .. });
     }
 
     /// Takes an action that the store handed out.

@@ -30,8 +30,8 @@ use crate::geometry::Geometry;
 use crate::manifest::{Loan, Loss, Manifest, Segment, Snapshot};
 use crate::staging::Staging;
 use crate::types::{EffectId, Epoch, Extent, Lsn, Millis, Position, Revision, Settled, StoreId, Ticks};
-use crate::wal::mark_bytes;
 use crate::wal::writer::{Batch, Place, Witness, Writer};
+use crate::wal::{mark_bytes, max_record};
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +219,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             Phase::Halted(_) => return Err(Refused::Halted),
             Phase::Closing | Phase::Sealing | Phase::Closed => return Err(Refused::Closed),
         }
-        let most = self.writer.geometry.max_record();
+        let most = max_record(self.writer.geometry);
         if payload > most as usize {
             return Err(Refused::TooLarge { most });
         }

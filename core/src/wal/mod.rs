@@ -15,7 +15,7 @@ pub mod writer;
 pub use mark::{MARK_BODY, Mark};
 
 use crate::codec::extent::EXTENT_BODY;
-use crate::codec::frame::HEADER;
+use crate::codec::frame::{HEADER, LONG_HEADER, MAX_PAYLOAD};
 use crate::geometry::Geometry;
 
 /// Offset of the first batch of a segment.
@@ -30,4 +30,25 @@ pub const fn batch_start(geometry: Geometry) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "a constant of about 60")]
 pub const fn mark_bytes(geometry: Geometry) -> u32 {
     geometry.pad((HEADER + MARK_BODY) as u32)
+}
+
+/// The largest record that a segment of this geometry can hold, bytes; never above [`MAX_PAYLOAD`].
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "a constant of 12")]
+pub const fn max_record(geometry: Geometry) -> u32 {
+    let overhead = batch_start(geometry) + mark_bytes(geometry) + geometry.pad(LONG_HEADER as u32);
+    let room = geometry.extent_bytes.saturating_sub(overhead + geometry.batch_align);
+    if room < MAX_PAYLOAD { room } else { MAX_PAYLOAD }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_16_mib_fits_a_default_segment() {
+        assert_eq!(max_record(Geometry::HOST), 16 << 20);
+        let small = Geometry { extent_bytes: 4096, ..Geometry::HOST };
+        assert!(max_record(small) < 4096 && max_record(small) > 3600);
+    }
 }

@@ -81,7 +81,7 @@ impl World {
     /// A start that is not cut.
     fn come_up(&mut self, loss: Loss, chance: &mut Chance) -> Verdict {
         self.transcript.note(|| "      start".to_owned());
-        let plan = Plan { now: self.now, reject: chance.one_in(10), ..Plan::default() };
+        let plan = Plan { now: self.now, reject: chance.one_in(10) && self.falls_back, ..Plan::default() };
         let opened = match self.boot(plan, chance)? {
             Some(opened) => Some(opened),
             // The medium settles on what it shows at the latest after one such start.
@@ -166,7 +166,7 @@ impl Probe<'_> {
             Kind::Plain => self.start(plan, chance).map(|_| ()),
             Kind::Twice => self.twice(plan, chance),
             Kind::Inside => self.inside(plan, chance),
-            Kind::Fallback => self.compare(Plan { reject: true, ..plan }, chance),
+            Kind::Fallback => self.compare(Plan { reject: self.world.falls_back, ..plan }, chance),
             Kind::Flip => self.flip(plan, chance),
             Kind::Unreadable => self.unreadable(plan, chance),
             Kind::Fail => self.fail(plan, chance),

@@ -30,7 +30,7 @@ impl World {
         }
         self.transcript.note(|| format!("      append {} bytes: {answer:?}", payload.len()));
         self.coverage.answer(answer);
-        let most = self.setup.geometry.max_record() as usize;
+        let most = strandline_core::wal::max_record(self.setup.geometry) as usize;
         match answer {
             Ok(lsn) => self.oracle.taken(lsn, &payload),
             Err(Refused::TooLarge { .. }) if payload.len() <= most => {
@@ -50,7 +50,7 @@ impl World {
                 payload.resize(8 + 8 * chance.below(40), if chance.one_in(2) { 0 } else { 0xff })
             }
             Content::Large => {
-                let most = self.setup.geometry.max_record() as usize;
+                let most = strandline_core::wal::max_record(self.setup.geometry) as usize;
                 let half = self.setup.half_bytes / 2;
                 let limit = if chance.one_in(8) { most + 8 } else { half.min(most) };
                 payload.resize(8 + chance.below(limit - 8), 0x33);
