@@ -1,6 +1,7 @@
 //! Strandline's core: a write-ahead log, snapshots and recovery as pure state machines.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "small numbers in tests"))]
 
 #[cfg(test)]
 #[macro_use]

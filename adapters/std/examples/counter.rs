@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p strandline --example counter -- [DIRECTORY]`
 
-use std::time::Duration;
+use core::time::Duration;
 
 use strandline::{BadState, Durable, Image, Lsn, Options, Replay, State};
 

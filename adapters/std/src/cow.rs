@@ -6,9 +6,10 @@
 //!             │      └── written since the image: its own copy
 //! ```
 
-use std::borrow::Borrow;
+use core::borrow::Borrow;
+use core::hash::{BuildHasher, Hash};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::error::BadState;

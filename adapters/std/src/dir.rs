@@ -52,7 +52,7 @@ pub(crate) enum Found {
     Foreign(PathBuf),
 }
 
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// What else may lie in the directories.
 const QUARANTINE: &str = "quarantine";
 pub(crate) const LOCK: &str = "LOCK";

@@ -10,12 +10,13 @@
 //! Driving is a role, not a thread: an appender that has to wait takes it if it is free, so that a single client's write and
 //! sync run on its own thread; otherwise the driver thread has it. Two halves take turns: one is written while the other fills.
 
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::task::Waker;
+use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::Waker;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_core::action::{Action, Event, Output, Refused};

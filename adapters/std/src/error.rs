@@ -108,8 +108,8 @@ pub struct CorruptReport {
     pub wanted: Option<Lsn>,
 }
 
-impl std::fmt::Display for CorruptReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for CorruptReport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Damage { position, lsn, settled, announced, missing, .. } = self.damage;
         let last = announced.0.max(settled.lsn.0).max(lsn.0 + 1) - 1;
         match &self.file {

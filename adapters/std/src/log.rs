@@ -1,12 +1,13 @@
 //! The log: append, wait, read, snapshot.
 
+use core::task::Waker;
+use core::time::Duration;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_core::action::{Event, Refused};
@@ -587,7 +588,9 @@ fn lock(place: &Path) -> Result<File, OpenError> {
 
 /// A random store id, from the keys that the standard library draws for its hash maps.
 fn fresh_id() -> StoreId {
-    use std::hash::{BuildHasher, RandomState};
+    use core::hash::BuildHasher;
+    use std::hash::RandomState;
+
     let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
     let mut id = [0; 16];
     id[..8].copy_from_slice(&half());

@@ -1,10 +1,10 @@
 //! Reads the log while it is written: records in order, only acknowledged ones, following the segments.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use strandline_core::lower::posix::File as Name;

@@ -1,7 +1,7 @@
 //! What a log counts while it works.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
 
 use strandline_core::action::{Action, Event};
 use strandline_core::types::{Lsn, Millis, Role};

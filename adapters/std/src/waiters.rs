@@ -1,8 +1,9 @@
 //! Who waits for which record, in the order of the log; exactly the released ones are woken.
 
+use core::task::Waker;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::thread::Thread;
 
 use strandline_core::types::Lsn;

@@ -1,7 +1,7 @@
 //! `Durable`: any state machine, exactly once, with snapshots while writes go on.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use strandline::{BadState, CowImage, CowMap, Durable, Lsn, Mode, Options, Replay, State, UpdateError};
 

@@ -1,10 +1,10 @@
 //! The log on real files: append, wait, reopen, read, snapshot, refuse.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
-use std::time::Duration;
 
 use strandline::{
     AppendError, BadState, Image, Log, Lsn, Mode, OpenError, Options, Recovered, Refused, Replay, Verdict,

@@ -99,7 +99,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
     /// Reads the best frame's body into the manifest.
     fn take_manifest(&mut self, scan: Scan) -> Option<Ask> {
-        let Some(best) = scan.best else { return None };
+        let best = scan.best?;
         let extent = Extent::manifest(best.extent);
         let skip = usize::try_from(u64::from(best.offset) - self.filled.offset).unwrap_or(usize::MAX);
         let window = self.window.as_ref().get(skip..self.filled.len).unwrap_or_default();

@@ -352,10 +352,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                     self.refuse(Refusal::TooMany);
                 }
             }
-            (Opening::Revise, _) => {
-                if self.revising.done(self.options.geometry).is_some() {
-                    self.stage = Stage::Open(Opening::Write);
-                }
+            (Opening::Revise, _) if self.revising.done(self.options.geometry).is_some() => {
+                self.stage = Stage::Open(Opening::Write);
             }
             (Opening::Write, Action::Write { extent, .. }) => {
                 self.stage = Stage::Open(Opening::Sync(extent.number))

@@ -38,7 +38,7 @@ pub const INDEX_ROW: usize = 16;
 /// Payload of the end frame.
 pub const END_BODY: usize = 48;
 /// Snapshots are padded to this, whatever the log's write unit.
-pub const UNIT: usize = 8;
+pub const UNIT: u32 = 8;
 /// Bytes of the end frame.
 pub const END_FRAME: usize = crate::codec::frame::HEADER + END_BODY;
 /// The largest index, and so the most chunks: rows of one frame.

@@ -70,7 +70,8 @@ impl SnapshotReader {
             HeaderParsed::Newer(_) => return Err(Unusable::Newer),
             HeaderParsed::Header(_) | HeaderParsed::Absent => return Err(Unusable::Header),
         }
-        let framing = Framing { write_unit: UNIT, seed: Seed::snapshot::<C>(store, snapshot.number) };
+        let framing =
+            Framing { write_unit: UNIT as usize, seed: Seed::snapshot::<C>(store, snapshot.number) };
         let first_chunk = framing.frame_bytes(crate::codec::extent::EXTENT_BODY) as u64;
         Ok(Self { framing, snapshot, first_chunk })
     }

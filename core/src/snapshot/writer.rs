@@ -20,7 +20,7 @@ pub struct SnapshotWriter {
 /// Bytes that a chunk of `encoded` bytes takes.
 #[must_use]
 pub const fn chunk_bytes(encoded: usize) -> usize {
-    Framing { write_unit: UNIT, seed: Seed::HEADER }.frame_bytes(CHUNK_PREFIX + encoded)
+    Framing { write_unit: UNIT as usize, seed: Seed::HEADER }.frame_bytes(CHUNK_PREFIX + encoded)
 }
 
 /// Whose snapshot it is, for its header.
@@ -39,7 +39,7 @@ impl SnapshotWriter {
     pub fn begin<C: Checksum>(owner: Owner, snapshot: &Snapshot, out: &mut [u8]) -> Option<(Self, usize)> {
         let header = ExtentHeader {
             role: HeaderRole::Snapshot,
-            geometry: (UNIT as u32, UNIT as u32, 0),
+            geometry: (UNIT, UNIT, 0),
             store: owner.store,
             log: snapshot.position.log,
             epoch: owner.epoch,
@@ -48,8 +48,9 @@ impl SnapshotWriter {
             revision: owner.revision,
             time: snapshot.time,
         };
-        let bytes = header.encode::<C>(UNIT as u32, out)?;
-        let framing = Framing { write_unit: UNIT, seed: Seed::snapshot::<C>(owner.store, snapshot.number) };
+        let bytes = header.encode::<C>(UNIT, out)?;
+        let framing =
+            Framing { write_unit: UNIT as usize, seed: Seed::snapshot::<C>(owner.store, snapshot.number) };
         let end = End { base: snapshot.base, ..End::default() };
         Some((Self { framing, offset: bytes as u64, end }, bytes))
     }

@@ -287,9 +287,8 @@ impl MarkScan {
 
 #[expect(clippy::cast_possible_truncation, reason = "the length is 56")]
 fn looks_like_mark(frame: &[u8]) -> bool {
-    frame.get(4..8).is_some_and(|header| {
-        header[..2] == (MARK_BODY as u16).to_le_bytes() && header[3] == Kind::Mark as u8
-    })
+    let [low, high] = (MARK_BODY as u16).to_le_bytes();
+    matches!(frame.first_chunk::<8>(), Some([_, _, _, _, a, b, _, kind]) if [*a, *b, *kind] == [low, high, Kind::Mark as u8])
 }
 
 #[cfg(test)]
