@@ -4,6 +4,13 @@
 //!
 //! Three parts: an adapter of forty lines, a session that is cut off in the middle of a batch, and the recovery that follows.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "an example stops at the first surprise"
+)]
+
 use std::collections::BTreeMap;
 
 use strandline_core::action::{Action, Output};
