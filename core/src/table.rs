@@ -93,7 +93,7 @@ mod tests {
         let mut table = Table::new([0u32; 4]);
         assert!((1..=4).all(|n| table.push(n).is_ok()));
         assert_eq!(table.push(5), Err(TableFull));
-        table.retain(|n: &u32| n % 2 == 0);
+        table.retain(|n: &u32| n.is_multiple_of(2));
         assert_eq!(table.as_slice(), [2, 4]);
         assert_eq!(table.room::<u32>(), 2);
     }
