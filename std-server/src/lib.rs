@@ -1,7 +1,13 @@
 //! The Strandline server.
 
+mod announce;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod engine;
+pub mod http;
 pub mod keyspace;
+mod logging;
+mod metrics;
 pub mod resp;
+pub mod serve;

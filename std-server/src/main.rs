@@ -3,10 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    std_server::cli::run(|_loaded| {
-        eprintln!(
-            "std-server: this build holds the configuration commands only; see `std-server config --help`"
-        );
-        ExitCode::FAILURE
-    })
+    std_server::cli::run()
 }

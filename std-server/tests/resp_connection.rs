@@ -348,7 +348,7 @@ impl Engine for ScriptedEngine {
 
 impl Host for ScriptedEngine {
     fn loading(&self) -> Option<Progress> {
-        self.loading.load(SeqCst).then_some(Progress { done_bytes: 50, total_bytes: 200 })
+        self.loading.load(SeqCst).then_some(Progress { what: "bytes", done: 50, total: 200 })
     }
 
     fn limits(&self) -> CommandLimits {

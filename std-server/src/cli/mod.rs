@@ -1,14 +1,18 @@
 //! The command line of `std-server`.
 //!
 //! ```text
-//!   std-server [serve] [FLAGS]          `serve` is given the loaded configuration
-//!   std-server config check [FLAGS]     config.rs
-//!   std-server config show  [FLAGS]     config.rs
+//!   std-server [serve] [FLAGS] [--discard-from LSN]     ../serve.rs
+//!   std-server verify [FLAGS]                           verify.rs
+//!   std-server inspect FILE                             inspect.rs
+//!   std-server config check [FLAGS]                     config.rs
+//!   std-server config show  [FLAGS]                     config.rs
 //! ```
 //!
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod inspect;
+mod verify;
 
 use std::env;
 use std::path::PathBuf;
@@ -17,12 +21,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Flags, Loaded};
+use crate::serve;
 
-/// Runs the command that the arguments of this process ask for; `serve` runs the server until it ends.
-pub fn run(serve: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+/// Runs the command that the arguments of this process ask for.
+#[must_use]
+pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => with_config(&args.flags, serve),
+        Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
+        Command::Verify(flags) => with_config(&flags, |loaded| verify::run(&loaded)),
+        Command::Inspect { file } => inspect::run(&file),
         Command::Config { action } => config::run(action),
     }
 }
@@ -41,6 +49,14 @@ struct Cli {
 enum Command {
     /// Run the server (also without this word)
     Serve(ServeArgs),
+    /// Read everything that is kept, change nothing, and say whether it is intact: exit code 0 (intact, or an unfinished
+    /// tail), 1 (damaged), 2 (can't be read)
+    Verify(Flags),
+    /// Print one line for each frame of a segment, a manifest file or a snapshot
+    Inspect {
+        /// The file
+        file: PathBuf,
+    },
     /// Check or show the configuration
     Config {
         #[command(subcommand)]
@@ -52,6 +68,9 @@ enum Command {
 struct ServeArgs {
     #[command(flatten)]
     flags: Flags,
+    /// Go on without the settled records from here on, which are damaged: exactly the LSN that a refused start names
+    #[arg(long, value_name = "LSN")]
+    discard_from: Option<u64>,
 }
 
 /// Loads the configuration and hands it to `then`; an error goes to stderr.

@@ -126,10 +126,8 @@ fn prepare<'a, E: Engine>(engine: &E, session: &Session, words: Args<'a>) -> Ste
 }
 
 async fn submit<E: Engine, R: Replies + Send>(engine: &E, unit: &Unit<'_>, replies: &mut R) -> Outcome {
-    let (bound, limit) = (unit.record_bound(), engine.limits().record_bytes);
-    if bound > limit {
-        let line = format!("ERR up to {bound} bytes to log exceed the limit of {limit} bytes for one record");
-        return refused(Refusal::new(line), replies);
+    if let Err(refusal) = unit.check_bound(engine.limits().record_bytes) {
+        return refused(refusal, replies);
     }
     match engine.submit(unit, replies).await {
         Ok(ticket) => Outcome { ticket, next: Next::Continue },

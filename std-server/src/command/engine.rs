@@ -115,19 +115,33 @@ pub struct CommandLimits {
 /// How far recovery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that were read and applied.
-    pub done_bytes: u64,
-    /// Bytes in all.
-    pub total_bytes: u64,
+    /// What is counted, such as `records of the log`.
+    pub what: &'static str,
+    /// How many were taken in.
+    pub done: u64,
+    /// How many there are, as far as known.
+    pub total: u64,
 }
 
 impl Progress {
-    pub(super) fn refusal(self) -> Refusal {
-        let Self { done_bytes, total_bytes } = self;
-        let percent = u128::from(done_bytes) * 100 / u128::from(total_bytes.max(1));
-        Refusal::new(format!(
-            "LOADING Redis is loading the dataset in memory: {percent}% ({done_bytes} of {total_bytes} bytes)"
-        ))
+    /// The part that is done, 0 to 100.
+    #[must_use]
+    pub fn percent(self) -> u64 {
+        let percent = u128::from(self.done) * 100 / u128::from(self.total.max(1));
+        u64::try_from(percent).map_or(100, |percent| percent.min(100))
+    }
+
+    /// What a client is told that comes too early.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        Refusal::new(format!("LOADING Redis is loading the dataset in memory: {self}"))
+    }
+}
+
+impl core::fmt::Display for Progress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { what, done, total } = self;
+        write!(f, "{}% ({done} of {total} {what})", self.percent())
     }
 }
 

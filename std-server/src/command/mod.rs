@@ -14,6 +14,7 @@
 mod args;
 mod catalog;
 mod connection;
+mod direct;
 mod dispatch;
 mod effects;
 mod engine;
@@ -27,11 +28,13 @@ mod server;
 mod session;
 mod strings;
 mod table;
+mod tally;
 mod transaction;
 mod unit;
 
 pub use args::Args;
 pub use connection::COMPATIBLE_VERSION;
+pub use direct::ask;
 pub use dispatch::{Outcome, dispatch};
 pub use effects::Context;
 pub use engine::{CommandLimits, Engine, Halted, Host, InfoSection, Progress, Stop, Ticket};
@@ -40,6 +43,7 @@ pub(crate) use number::integer;
 pub use reply::{Refusal, Replies, Reply};
 pub use session::{Addresses, Clients, Protocol, Session};
 pub use table::{Row, rows};
+pub use tally::Tally;
 pub use unit::{Command, Unit};
 
 /// A command that is well formed.

@@ -60,6 +60,24 @@ impl<'k> Reply<'k> {
         Self::Integer(i64::from(yes))
     }
 
+    /// The same answer, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Reply<'static> {
+        match self {
+            Self::Status(text) => Reply::Status(text),
+            Self::Integer(number) => Reply::Integer(number),
+            Self::Bulk(bytes) => Reply::owned(bytes),
+            Self::Text(text) => Reply::Text(text),
+            Self::Null => Reply::Null,
+            Self::Array(members) => Reply::Array(members.into_iter().map(Reply::into_owned).collect()),
+            Self::Set(members) => Reply::Set(members.into_iter().map(Reply::into_owned).collect()),
+            Self::Map(rows) => {
+                Reply::Map(rows.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect())
+            }
+            Self::Refused(refusal) => Reply::Refused(refusal),
+        }
+    }
+
     /// A count.
     #[must_use]
     pub fn count(n: usize) -> Self {

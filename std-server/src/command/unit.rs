@@ -10,6 +10,7 @@ use super::args::Args;
 use super::effects::{Context, Scope};
 use super::reply::{Refusal, Replies, Reply};
 use super::table::{DENYOOM, Row, WRITE};
+use super::tally::Tally;
 use super::{Operation, Request};
 use crate::keyspace::{Keyspace, MAX_KEY_BYTES};
 
@@ -58,12 +59,18 @@ impl<'a> Command<'a> {
         words + keys + computed
     }
 
-    fn execute<'k>(&self, scope: Scope<'k>) -> Reply<'k> {
-        match self.operation {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.row.keys_of(self.words)
+    }
+
+    fn execute<'k>(&self, scope: Scope<'k>, tally: &mut Tally) -> Reply<'k> {
+        let reply = match self.operation {
             Operation::Strings(strings) => strings.execute(scope, self.row.name),
             Operation::Keys(keys) => keys.execute(scope),
             Operation::Expiry(expiry) => expiry.execute(scope, self.row.name),
-        }
+        };
+        *tally += Tally::of(self, &self.operation, &reply);
+        reply
     }
 }
 
@@ -101,11 +108,27 @@ impl<'a> Unit<'a> {
         self.commands().any(|command| command.row.has(WRITE))
     }
 
+    /// Whether it may need more memory afterwards; one that does not may use what the log keeps in reserve.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.commands().any(|command| command.row.has(DENYOOM))
+    }
+
     /// At most how many bytes [`Self::execute`] appends to the record; 0 for reads.
     #[must_use]
     pub fn record_bound(&self) -> usize {
         let bound: usize = self.commands().map(Command::record_bound).sum();
         if bound == 0 { 0 } else { bound + EFFECT_OVERHEAD }
+    }
+
+    /// Refuses a unit that could need a longer record than the log takes.
+    pub(super) fn check_bound(&self, limit: usize) -> Result<(), Refusal> {
+        let bound = self.record_bound();
+        if bound <= limit {
+            return Ok(());
+        }
+        let line = format!("ERR up to {bound} bytes to log exceed the limit of {limit} bytes for one record");
+        Err(Refusal::new(line))
     }
 
     /// The keys that it may change, without those that FLUSHALL removes.
@@ -114,21 +137,35 @@ impl<'a> Unit<'a> {
         writes.flat_map(|command| command.row.keys_of(command.words))
     }
 
+    /// The keys that its replies may depend on.
+    pub fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.commands().flat_map(Command::keys)
+    }
+
+    /// Whether a command in it names no key and so concerns them all.
+    #[must_use]
+    pub fn concerns_all_keys(&self) -> bool {
+        self.commands().any(|command| command.keys().next().is_none())
+    }
+
     /// Changes the keyspace, appends what changed to `record`, which must be empty and stays empty when nothing
-    /// did, and writes one complete reply.
+    /// did, and writes one complete reply. Answers what it did.
     pub fn execute<R: Replies>(
         &self,
         keyspace: &mut Keyspace,
         context: &Context,
         record: &mut Vec<u8>,
         replies: &mut R,
-    ) {
+    ) -> Tally {
         debug_assert!(record.is_empty(), "one record per unit");
+        let mut tally = Tally::default();
         let full = context.max_memory_bytes.is_some_and(|limit| keyspace.used_bytes() > limit);
         let refuses = full && self.commands().any(|command| command.row.has(DENYOOM));
         match &self.0 {
             Steps::One(_) if refuses => replies.reply(Refusal::OUT_OF_MEMORY.into()),
-            Steps::One(command) => replies.reply(command.execute(Scope::new(keyspace, *context, record))),
+            Steps::One(command) => {
+                replies.reply(command.execute(Scope::new(keyspace, *context, record), &mut tally));
+            }
             Steps::Transaction(_) if refuses => {
                 let reason =
                     [b"EXECABORT Transaction discarded because of: ", Refusal::OUT_OF_MEMORY.line()].concat();
@@ -138,13 +175,16 @@ impl<'a> Unit<'a> {
                 replies.begin_array(steps.len());
                 for step in steps {
                     replies.reply(match step {
-                        Step::Command(command) => command.execute(Scope::new(keyspace, *context, record)),
+                        Step::Command(command) => {
+                            command.execute(Scope::new(keyspace, *context, record), &mut tally)
+                        }
                         Step::Known(reply) => reply.clone(),
                     });
                 }
             }
         }
         debug_assert!(record.len() <= self.record_bound(), "a record within its bound");
+        tally
     }
 
     fn commands(&self) -> impl Iterator<Item = &Command<'a>> {

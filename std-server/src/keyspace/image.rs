@@ -44,8 +44,8 @@ use super::table::Table;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Image {
-    shared: Arc<Mutex<Keyspace>>,
+pub struct Image<S: AsMut<Keyspace> = Keyspace> {
+    shared: Arc<Mutex<S>>,
     hasher: KeyHasher,
     keys: usize,
     stamp: u64,
@@ -70,7 +70,19 @@ impl Keyspace {
     /// # Errors
     /// When one is being taken already.
     pub fn begin_image(shared: &Arc<Mutex<Self>>) -> Result<Image, ImageRunning> {
-        let mut keyspace = shared.lock();
+        Self::begin_image_in(shared, &mut shared.lock())
+    }
+
+    /// The same for a keyspace that is part of something else under one lock, which the caller holds: `held` is what
+    /// `shared` guards.
+    ///
+    /// # Errors
+    /// When one is being taken already.
+    pub fn begin_image_in<S: AsMut<Self>>(
+        shared: &Arc<Mutex<S>>,
+        held: &mut S,
+    ) -> Result<Image<S>, ImageRunning> {
+        let keyspace = held.as_mut();
         if keyspace.running.is_some() {
             return Err(ImageRunning);
         }
@@ -89,7 +101,13 @@ impl Keyspace {
     }
 }
 
-impl Image {
+impl AsMut<Self> for Keyspace {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl<S: AsMut<Keyspace>> Image<S> {
     /// Keys in the image: those of the moment it began, expired but not yet removed ones included.
     pub fn keys(&self) -> usize {
         self.keys
@@ -129,8 +147,8 @@ impl Image {
             if let Some(walk) = &mut self.detached {
                 return walk.capture_next(self.stamp, &mut self.current, usize::MAX) == Walked::Leaf;
             }
-            let mut keyspace = self.shared.lock();
-            let keyspace = &mut *keyspace;
+            let mut held = self.shared.lock();
+            let keyspace = held.as_mut();
             let Some(running) = keyspace.running.as_mut().filter(|running| running.stamp == self.stamp)
             else {
                 return false;
@@ -164,12 +182,12 @@ impl Image {
     }
 }
 
-impl Drop for Image {
+impl<S: AsMut<Keyspace>> Drop for Image<S> {
     fn drop(&mut self) {
-        let mut keyspace = self.shared.lock();
-        let abandoned = keyspace.running.take_if(|running| running.stamp == self.stamp);
+        let mut held = self.shared.lock();
+        let abandoned = held.as_mut().running.take_if(|running| running.stamp == self.stamp);
         // What it held may be large: it is freed after the lock.
-        drop(keyspace);
+        drop(held);
         drop(abandoned);
     }
 }

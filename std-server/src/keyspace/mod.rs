@@ -152,6 +152,12 @@ impl Keyspace {
         self.running.as_ref().map_or(0, Running::queue_bytes)
     }
 
+    /// The hash of a key in this keyspace, for tables beside it.
+    #[inline]
+    pub fn hash_of(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key).0
+    }
+
     /// The seed of the hash.
     pub fn seed(&self) -> u64 {
         self.hasher.seed()

@@ -1,0 +1,252 @@
+//! The durable engine: the keyspace in front of its log, with snapshots and recovery.
+//!
+//! ```text
+//!                      ┌ recover ─► replay.rs ─► Store ┐  once
+//!  RESP, HTTP ─► DurableEngine ────────────────────────┴► store.rs      one unit: room, effect, record
+//!                      ├ host.rs         INFO, SAVE, SHUTDOWN
+//!                      ├ snapshots.rs    image and base under one lock, the file on a blocking thread
+//!                      └ background.rs   snapshots when due, expired keys
+//! ```
+//!
+//! Until recovery has finished there is no store, and every command is told how far it is.
+
+mod background;
+mod clock;
+mod host;
+mod open;
+mod replay;
+mod seen;
+mod snapshots;
+mod store;
+
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use strandline::{Log, Lsn, OpenError, Recovered, SnapshotInfo};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use self::clock::Clock;
+use self::open::Heard;
+use self::replay::{Loader, Recovering};
+use self::snapshots::Snapshots;
+use self::store::Parts;
+use crate::command::{Clients, CommandLimits, Engine, Halted, Progress, Refusal, Replies, Ticket, Unit};
+use crate::config::Config;
+use crate::keyspace::{Keyspace, Options};
+
+pub use self::open::options;
+pub(crate) use self::store::Store;
+
+/// The engine of the server.
+#[derive(Debug)]
+pub struct DurableEngine {
+    facts: Facts,
+    limits: CommandLimits,
+    clock: Clock,
+    clients: Arc<Clients>,
+    recovering: Arc<Recovering>,
+    ready: OnceLock<Arc<Store>>,
+    snapshots: Arc<Snapshots>,
+    /// Bytes of log that recovery read: the log since the newest snapshot.
+    replayed_bytes: AtomicU64,
+    events: Mutex<Option<UnboundedReceiver<Heard>>>,
+    stop: CancellationToken,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The configuration.
+    pub config: Config,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Where the Redis protocol listens.
+    pub resp: Option<SocketAddr>,
+    /// When the server was started.
+    pub started: Instant,
+}
+
+/// What recovery brought back.
+#[derive(Debug)]
+pub struct Recovery {
+    /// What the log says; `None` when nothing is kept on disk.
+    pub recovered: Option<Recovered>,
+    /// Keys that are there.
+    pub keys: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl DurableEngine {
+    /// An engine that has recovered nothing yet; SHUTDOWN cancels `stop`.
+    #[must_use]
+    pub fn new(facts: Facts, stop: CancellationToken) -> Self {
+        let record_bytes = open::record_bytes(&facts.config);
+        let clock = Clock::default();
+        let snapshots = Arc::new(Snapshots::new(clock.now_us() / 1_000_000));
+        Self {
+            facts,
+            limits: CommandLimits { record_bytes, queued_bytes: 2 * record_bytes },
+            clock,
+            clients: Arc::default(),
+            recovering: Arc::default(),
+            ready: OnceLock::new(),
+            snapshots,
+            replayed_bytes: AtomicU64::new(0),
+            events: Mutex::new(None),
+            stop,
+        }
+    }
+
+    /// Opens the log and recovers the keyspace; from then on commands are executed. Blocks for as long as it takes.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn recover(&self, discard_from: Option<Lsn>) -> Result<Recovery, OpenError> {
+        let begun = Instant::now();
+        let config = &self.facts.config;
+        if !config.persistence_enabled {
+            let seed = open::random_seed();
+            self.begin(Keyspace::new(Options { seed, ..Options::default() }), None, 0);
+            return Ok(Recovery { recovered: None, keys: 0, took: begun.elapsed() });
+        }
+        let (heard, events) = unbounded_channel();
+        let options = options(config).discard_from(discard_from).listener(open::listener(heard));
+        let mut loader = Loader::new(open::random_seed(), Arc::clone(&self.recovering));
+        let (log, recovered) = Log::open(options, &mut loader)?;
+        let report = recovered.report;
+        let keyspace = match loader.finish() {
+            Ok(keyspace) => keyspace,
+            Err(source) => return Err(OpenError::State { lsn: Lsn(open::last_of(report.next)), source }),
+        };
+        *self.events.lock() = Some(events);
+        self.clock.not_before(report.time.0.saturating_mul(1000));
+        self.replayed_bytes.store(report.bytes, Relaxed);
+        if let Some(newest) = recovered.snapshots.last() {
+            let age_ms = (self.clock.now_us() / 1000).saturating_sub(newest.time.0);
+            self.snapshots.found(newest.time, Duration::from_millis(age_ms));
+        }
+        let keys = keyspace.len();
+        self.begin(keyspace, Some(log), report.records);
+        Ok(Recovery { recovered: Some(recovered), keys, took: begun.elapsed() })
+    }
+
+    fn begin(&self, keyspace: Keyspace, log: Option<Log>, changes: u64) {
+        let config = &self.facts.config;
+        let parts = Parts {
+            keyspace,
+            log,
+            logs_writes: config.wal.enabled,
+            max_value_bytes: config.max_value_bytes,
+            changes,
+        };
+        let first = self.ready.set(Arc::new(Store::new(parts))).is_ok();
+        debug_assert!(first, "recovered once");
+    }
+
+    /// Does what the server does by itself, until the runtime ends.
+    pub fn run_in_background(self: &Arc<Self>) {
+        if let Some(events) = self.events.lock().take() {
+            drop(tokio::spawn(open::report(events)));
+        }
+        drop(tokio::spawn(background::sweep(Arc::clone(self))));
+        if self.facts.config.snapshot.enabled && self.facts.config.persistence_enabled {
+            drop(tokio::spawn(background::keep_snapshots(Arc::clone(self))));
+        }
+    }
+
+    /// Takes a snapshot, after the one that is being taken.
+    ///
+    /// # Errors
+    /// It failed, or none can be taken.
+    pub async fn take_snapshot(&self) -> Result<SnapshotInfo, Refusal> {
+        let store = self.store_for_snapshot()?;
+        let turn = self.snapshots.turn().await;
+        snapshots::take(store, Arc::clone(&self.snapshots), turn).await
+    }
+
+    /// Flushes, syncs and seals the log. A snapshot that is being written is given up.
+    ///
+    /// # Errors
+    /// Why the log has halted: what was acknowledged in `periodic` or `never` may not be on disk.
+    pub async fn close(&self) -> Result<(), String> {
+        let Some(store) = self.store().cloned() else { return Ok(()) };
+        store.stopping.store(true, Relaxed);
+        let turn = self.snapshots.turn().await;
+        let closed = tokio::task::spawn_blocking(move || {
+            let log = store.log()?;
+            log.close();
+            log.stats().halted
+        });
+        let halted = closed.await.unwrap_or_else(|panic| Some(panic.to_string()));
+        drop(turn);
+        halted.map_or(Ok(()), Err)
+    }
+
+    /// What does not change while the server runs.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// How far recovery is, or that it has finished.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        if self.ready.get().is_some() { None } else { Some(self.recovering.progress()) }
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<Store>> {
+        self.ready.get()
+    }
+
+    pub(crate) const fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    fn replayed_bytes(&self) -> u64 {
+        self.replayed_bytes.load(Relaxed)
+    }
+
+    fn store_or_refusal(&self) -> Result<&Arc<Store>, Refusal> {
+        self.store().ok_or_else(|| self.recovering.progress().refusal())
+    }
+
+    fn store_for_snapshot(&self) -> Result<Arc<Store>, Refusal> {
+        let store = self.store_or_refusal()?;
+        if store.log().is_none() {
+            Err(NO_PERSISTENCE)
+        } else if !self.facts.config.snapshot.enabled {
+            Err(NO_SNAPSHOTS)
+        } else {
+            Ok(Arc::clone(store))
+        }
+    }
+}
+
+impl Engine for DurableEngine {
+    async fn submit<R: Replies + Send>(
+        &self,
+        unit: &Unit<'_>,
+        replies: &mut R,
+    ) -> Result<Option<Ticket>, Refusal> {
+        self.store_or_refusal()?.submit(unit, || self.clock.now_us() / 1000, replies).await
+    }
+
+    async fn acknowledged(&self, ticket: Ticket) -> Result<(), Halted> {
+        match self.store() {
+            Some(store) => store.kept(ticket, false).await,
+            None => Ok(()),
+        }
+    }
+}
+
+const NO_PERSISTENCE: Refusal =
+    Refusal::fixed("ERR persistence is switched off (persistence.enabled): nothing is kept on disk");
+const NO_SNAPSHOTS: Refusal = Refusal::fixed("ERR snapshots are switched off (persistence.snapshot.enabled)");
+const NO_LOG: Refusal =
+    Refusal::fixed("ERR the log is switched off (persistence.wal.enabled): only snapshots keep data");

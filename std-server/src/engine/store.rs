@@ -1,0 +1,338 @@
+//! The keyspace and its log, changed together.
+//!
+//! ```text
+//!  lock keyspace ─► prepare keys ─► reserve room ─► execute ─► append ─► unlock ─► the reply waits for its record
+//!                       │ queue full     │ busy        └─ nothing can be refused from here on
+//!                       └─ unlock, wait ─┴─ and begin again
+//! ```
+//!
+//! Invariants: the order of effects is the order of the log, because both change under the keyspace's lock; a unit is
+//! refused before it changes anything, or not at all. Lock order: keyspace before log, everywhere.
+
+use core::future::poll_fn;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::task::{Poll, Waker};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use strandline::{AppendError, Log, Lsn, Priority, Refused, Stats};
+use tokio::sync::Notify;
+
+use super::seen::Seen;
+use crate::command::{Context, Halted, Refusal, Replies, Tally, Ticket, Unit};
+use crate::keyspace::{Effect, Keyspace, RECORD_VERSION};
+
+/// A recovered keyspace with its log.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(super) shared: Arc<Mutex<State>>,
+    log: Option<Log>,
+    /// Off: the log only carries snapshots.
+    logs_writes: bool,
+    max_value_bytes: usize,
+    /// The running image has let go of some of what it held back.
+    pub(super) drained: Notify,
+    image_waits: AtomicU64,
+    /// Snapshots that are being written are given up.
+    pub(super) stopping: AtomicBool,
+}
+
+/// What the keyspace's lock guards.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) keyspace: Keyspace,
+    /// The record of the unit that is being executed.
+    record: Vec<u8>,
+    seen: Seen,
+    /// A linear congruential sequence: RANDOMKEY needs no secret.
+    random: u64,
+    tally: Tally,
+    /// Units that changed something.
+    changes: u64,
+}
+
+impl AsMut<Keyspace> for State {
+    fn as_mut(&mut self) -> &mut Keyspace {
+        &mut self.keyspace
+    }
+}
+
+/// How a store is put together.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) keyspace: Keyspace,
+    /// `None`: nothing is kept on disk.
+    pub(super) log: Option<Log>,
+    pub(super) logs_writes: bool,
+    pub(super) max_value_bytes: usize,
+    /// Units that the newest snapshot does not hold.
+    pub(super) changes: u64,
+}
+
+/// Why a unit was not executed.
+enum Blocked {
+    /// The running image holds back too much already.
+    Image,
+    /// The log has no room right now; the waker is called when it may have.
+    Log,
+    Refused(Refusal),
+}
+
+/// A moment's view of the keyspace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauges {
+    pub(crate) keys: usize,
+    pub(crate) expiring: usize,
+    pub(crate) used_bytes: usize,
+    pub(crate) image_queue_bytes: usize,
+    pub(crate) tally: Tally,
+    pub(crate) changes: u64,
+    /// Times that a writer waited for the running image.
+    pub(crate) image_waits: u64,
+}
+
+impl Store {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { keyspace, log, logs_writes, max_value_bytes, changes } = parts;
+        let newest = log.as_ref().map_or(0, |log| log.next_lsn().0.saturating_sub(1));
+        let random = keyspace.seed();
+        let (seen, tally) = (Seen::new(newest), Tally::default());
+        let state = State { keyspace, record: Vec::new(), seen, random, tally, changes };
+        Self {
+            shared: Arc::new(Mutex::new(state)),
+            log,
+            logs_writes,
+            max_value_bytes,
+            drained: Notify::new(),
+            image_waits: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The log, or `None` when nothing is kept on disk.
+    pub(crate) fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    pub(crate) fn log_stats(&self) -> Option<Stats> {
+        self.log.as_ref().map(Log::stats)
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        let state = self.shared.lock();
+        let keyspace = &state.keyspace;
+        Gauges {
+            keys: keyspace.len(),
+            expiring: keyspace.expiring_len(),
+            used_bytes: keyspace.used_bytes(),
+            image_queue_bytes: keyspace.image_queue_bytes(),
+            tally: state.tally,
+            changes: state.changes,
+            image_waits: self.image_waits.load(Relaxed),
+        }
+    }
+
+    /// Executes a unit as soon as there is room for it. Dropping the future before it ends changes nothing.
+    pub(super) async fn submit<R: Replies + Send>(
+        &self,
+        unit: &Unit<'_>,
+        now_ms: impl Fn() -> u64,
+        replies: &mut R,
+    ) -> Result<Option<Ticket>, Refusal> {
+        loop {
+            // Notifications count from here on, so that none is missed between the attempt and the wait.
+            let drained = self.drained.notified();
+            let attempt = poll_fn(|context| match self.attempt(unit, now_ms(), context.waker(), replies) {
+                Err(Blocked::Log) => Poll::Pending,
+                result => Poll::Ready(result),
+            });
+            match attempt.await {
+                Ok(ticket) => return Ok(ticket),
+                Err(Blocked::Refused(refusal)) => return Err(refusal),
+                Err(Blocked::Image | Blocked::Log) => {
+                    self.image_waits.fetch_add(1, Relaxed);
+                    drained.await;
+                }
+            }
+        }
+    }
+
+    fn attempt<R: Replies>(
+        &self,
+        unit: &Unit<'_>,
+        now_ms: u64,
+        waker: &Waker,
+        replies: &mut R,
+    ) -> Result<Option<Ticket>, Blocked> {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        let mut room = None;
+        if unit.writes() {
+            for key in unit.written_keys() {
+                state.keyspace.prepare(key).map_err(|_| Blocked::Image)?;
+            }
+            if let Some(log) = self.log.as_ref().filter(|_| self.logs_writes) {
+                let priority = if unit.grows() { Priority::Ordinary } else { Priority::Reclaim };
+                let reserved = log.reserve_or_wake(unit.record_bound(), priority, waker);
+                room = Some(reserved.map_err(|refused| self.blocked(refused))?);
+            }
+        }
+        let context = Context {
+            now_ms,
+            random: state.draw(),
+            max_value_bytes: self.max_value_bytes,
+            max_memory_bytes: None,
+        };
+        let _whole = Whole;
+        state.record.clear();
+        state.tally += unit.execute(&mut state.keyspace, &context, &mut state.record, replies);
+        if state.record.is_empty() {
+            drop(room);
+            return Ok(self.log.as_ref().and_then(|log| state.to_wait_for(unit, log.acknowledged())));
+        }
+        state.changes += 1;
+        Ok(room.map(|room| {
+            let lsn = room.append(&state.record).unwrap_or_else(|refused| diverged(refused)).0;
+            state.note(unit, lsn);
+            Ticket(lsn)
+        }))
+    }
+
+    fn blocked(&self, refused: Refused) -> Blocked {
+        match refused {
+            Refused::Busy => Blocked::Log,
+            other => Blocked::Refused(self.refusal(other)),
+        }
+    }
+
+    /// What a client is told when the log takes nothing.
+    pub(super) fn refusal(&self, refused: Refused) -> Refusal {
+        match refused {
+            Refused::Full => Refusal::fixed(
+                "OOM no space on the log's device: writes are refused until there is; reads and deletes go on",
+            ),
+            Refused::Halted => halted(&self.log_stats().and_then(|stats| stats.halted).unwrap_or_default()),
+            Refused::Closed => Refusal::fixed("ERR the server is stopping"),
+            Refused::TooLarge { most } => Refusal::new(format!(
+                "ERR the command needs a longer record than the log takes: {most} bytes"
+            )),
+            other => Refusal::new(format!("ERR {other}")),
+        }
+    }
+
+    /// Waits until the record, and every earlier one, is acknowledged; if `durable`, until it is synced.
+    pub(super) async fn kept(&self, ticket: Ticket, durable: bool) -> Result<(), Halted> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let kept = poll_fn(|context| match log.poll_wait(Lsn(ticket.0), durable, context.waker()) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        });
+        kept.await.map_err(|error| {
+            let refusal = match error {
+                AppendError::Refused(refused) => self.refusal(refused),
+                AppendError::Halted(why) => halted(&why),
+                other => Refusal::new(format!("ERR {other}")),
+            };
+            let acknowledged = log.acknowledged().0.checked_sub(1).map(Ticket);
+            Halted { acknowledged, refusal }
+        })
+    }
+
+    /// The newest record.
+    pub(super) fn newest(&self) -> Ticket {
+        Ticket(self.shared.lock().seen.newest())
+    }
+
+    /// Removes keys that have expired, at most `limit`, and logs that; answers how many there were.
+    pub(super) fn sweep(&self, now_ms: u64, limit: usize) -> usize {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        let mut expired: Vec<Vec<u8>> = Vec::new();
+        state.keyspace.sweep_expired(now_ms, limit, |key| expired.push(key.to_vec()));
+        expired.retain(|key| state.keyspace.prepare(key).is_ok());
+        if expired.is_empty() {
+            return 0;
+        }
+        state.record.clear();
+        state.record.push(RECORD_VERSION);
+        for key in &expired {
+            Effect::Delete { key }.encode(&mut state.record);
+        }
+        if let Some(log) = self.log.as_ref().filter(|_| self.logs_writes) {
+            let Ok(room) = log.reserve(state.record.len(), Priority::Reclaim) else { return 0 };
+            let lsn = room.append(&state.record).unwrap_or_else(|refused| diverged(refused)).0;
+            let State { keyspace, seen, .. } = state;
+            seen.wrote(lsn, expired.iter().map(|key| keyspace.hash_of(key)));
+        }
+        for key in &expired {
+            state.keyspace.apply(Effect::Delete { key });
+        }
+        state.changes += 1;
+        expired.len()
+    }
+
+    /// Whether a snapshot must be given a record of its own, because nothing else moves the log on.
+    pub(super) const fn snapshots_need_a_record(&self) -> bool {
+        !self.logs_writes
+    }
+}
+
+impl State {
+    fn draw(&mut self) -> u64 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random
+    }
+
+    fn note(&mut self, unit: &Unit<'_>, lsn: u64) {
+        let Self { keyspace, seen, .. } = self;
+        if unit.concerns_all_keys() {
+            seen.wrote_everything(lsn);
+        } else {
+            seen.wrote(lsn, unit.written_keys().map(|key| keyspace.hash_of(key)));
+        }
+    }
+
+    /// The record that the replies of a unit without one must wait for.
+    fn to_wait_for(&self, unit: &Unit<'_>, acknowledged: Lsn) -> Option<Ticket> {
+        let Self { keyspace, seen, .. } = self;
+        if seen.newest() < acknowledged.0 {
+            return None;
+        }
+        let newest = if unit.concerns_all_keys() {
+            seen.newest()
+        } else {
+            seen.of(unit.keys().map(|key| keyspace.hash_of(key)))
+        };
+        Some(Ticket(newest)).filter(|ticket| ticket.0 >= acknowledged.0)
+    }
+
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+fn halted(why: &str) -> Refusal {
+    let why = if why.is_empty() { "a write or sync failed" } else { why };
+    Refusal::new(format!(
+        "MISCONF the log has halted ({why}): nothing is written any more, reads go on; see to the device, then restart"
+    ))
+}
+
+/// A unit that was begun and not finished would leave a keyspace that no log describes: better none at all.
+struct Whole;
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The log refused what it had made room for: our mistake, after the keyspace has changed.
+fn diverged(refused: Refused) -> ! {
+    tracing::error!(%refused, "the log refused a record that it had made room for");
+    std::process::abort()
+}
