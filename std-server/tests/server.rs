@@ -1,0 +1,16 @@
+//! The server as its users meet it: the real binary on ports of the system's choice.
+
+#[path = "server/http.rs"]
+mod http;
+#[path = "server/loading.rs"]
+mod loading;
+#[path = "server/process.rs"]
+mod process;
+#[path = "server/restart.rs"]
+mod restart;
+#[path = "server/snapshots.rs"]
+mod snapshots;
+#[path = "server/start.rs"]
+mod start;
+#[path = "server/tools.rs"]
+mod tools;
