@@ -29,12 +29,18 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// Waits until progress is above `lsn`.
+    /// Waits until progress is above `lsn`. One who waits for it already is not added again.
     pub(crate) fn add(&mut self, lsn: Lsn, waiter: Waiter) {
         let at = match self.queue.back() {
             Some((last, _)) if *last > lsn => self.queue.partition_point(|(of, _)| *of <= lsn),
             _ => self.queue.len(),
         };
+        let same = self.queue.range(..at).rev().take_while(|(of, _)| *of == lsn);
+        if let Waiter::Wake(waker) = &waiter
+            && same.into_iter().any(|(_, other)| matches!(other, Waiter::Wake(other) if other.will_wake(waker)))
+        {
+            return;
+        }
         self.queue.insert(at, (lsn, waiter));
     }
 
@@ -63,4 +69,22 @@ impl Wake for Unpark {
 pub(crate) fn this_thread() -> Waker {
     thread_local!(static WAKER: Waker = Arc::new(Unpark(std::thread::current())).into());
     WAKER.with(Waker::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_released_in_order_and_one_who_asks_again_is_not_added_twice() {
+        let mut waiters = Waiters::default();
+        for lsn in [3, 1, 2, 3, 2] {
+            waiters.add(Lsn(lsn), Waiter::Wake(this_thread()));
+        }
+        let mut released = vec![];
+        waiters.release(Lsn(3), &mut released);
+        assert_eq!(released.iter().map(|(lsn, _)| lsn.0).collect::<Vec<_>>(), [1, 2]);
+        waiters.release_all(&mut released);
+        assert_eq!(released.len(), 3);
+    }
 }
