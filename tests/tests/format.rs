@@ -1,5 +1,5 @@
-//! The pages keep their word: every hex block of `docs/FORMAT.md` is what stands in a golden image, its check values are the
-//! right ones, and a reader made from that page alone, sharing no code with core, reads the images.
+//! `docs/FORMAT.md` keeps its word: every hex block is what stands in a golden image, its check values are the right ones, and a
+//! reader made from that page alone, sharing no code with core, reads the images.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,120 @@
+//! The pages list what is there: commands, routes and metrics of the server, the rows of the decision table, and links that lead
+//! somewhere. What is read here is the source text, so that a row that is added without its line in a page is found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands between `start` and the next quote, wherever `start` occurs.
+fn quoted<'t>(text: &'t str, start: &str) -> Vec<&'t str> {
+    text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn the_pages_list_what_the_server_has() {
+    let commands = page("std-server/src/command/table.rs");
+    let resp = page("docs/RESP.md");
+    let rows = quoted(commands.split("mod tests").next().unwrap(), " row(\"");
+    let named: Vec<String> = rows.iter().map(|name| name.to_uppercase().replace('|', " ")).collect();
+    let listed = resp.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: Vec<&str> = listed.map(|(name, _)| name).filter(|name| !name.starts_with('-')).collect();
+    assert!(named.len() > 60, "only {} commands were found", named.len());
+    for name in &named {
+        assert!(listed.contains(&name.as_str()), "RESP.md lacks {name}");
+    }
+    for name in listed {
+        assert!(named.iter().any(|row| row == name), "RESP.md lists {name}, which the table lacks");
+    }
+
+    let routes = page("std-server/src/http/mod.rs");
+    let http = page("docs/HTTP.md");
+    let routes = quoted(&routes, ".route(\"");
+    assert!(routes.len() > 12, "only {} routes were found", routes.len());
+    for route in routes {
+        assert!(http.contains(&format!(" {route}`")), "HTTP.md lacks {route}");
+    }
+
+    let metrics = page("std-server/src/metrics.rs");
+    let operations = page("docs/OPERATIONS.md");
+    let rows = metrics.split("struct Rows").next().unwrap().split("rows.").skip(1);
+    let names =
+        rows.filter_map(|row| row.split_once('(')?.1.trim_start().strip_prefix('"')?.split('"').next());
+    let names: Vec<&str> = names.chain(["log_sync_duration_seconds"]).collect();
+    assert!(names.len() > 25, "only {} metrics were found", names.len());
+    for name in names {
+        assert!(operations.contains(&format!("`{name}`")), "OPERATIONS.md lacks the metric {name}");
+    }
+}
+
+/// The rows of a table whose first cell is a number: that number, and the first name of the last cell.
+fn verdicts(text: &str) -> Vec<(u32, String)> {
+    let rows = text.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| "));
+    rows.filter_map(|row| {
+        let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+        let verdict = cells.last()?.split('`').nth(1)?.trim_start_matches("Verdict::");
+        Some((cells.first()?.parse().ok()?, verdict.to_owned()))
+    })
+    .collect()
+}
+
+#[test]
+fn the_decision_table_of_the_design_has_the_rows_of_the_code() {
+    let design = page("docs/DESIGN.md");
+    let table = design.split("### Recovery").nth(1).unwrap();
+    let (ours, theirs) = (verdicts(table), verdicts(&page("core/src/wal/verdict.rs")));
+    assert_eq!((ours.len(), &ours), (7, &theirs));
+}
+
+fn pages(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_between_pages_leads_somewhere_and_the_summary_has_every_page() {
+    let docs = root().join("docs");
+    let mut all = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    pages(&docs, &mut all);
+    let mut links = 0;
+    for from in &all {
+        let text = fs::read_to_string(from).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("http") {
+                continue;
+            }
+            let (path, wanted) = target.split_once('#').unwrap_or((target, ""));
+            let to = if path.is_empty() { from.clone() } else { from.parent().unwrap().join(path) };
+            let text = fs::read_to_string(&to)
+                .unwrap_or_else(|error| panic!("{}: {target}: {error}", from.display()));
+            let headings = text.lines().filter(|line| line.starts_with('#'));
+            let found = headings.map(|line| anchor(line.trim_start_matches('#'))).any(|at| at == wanted);
+            assert!(wanted.is_empty() || found, "{}: {target}: no such heading", from.display());
+            links += 1;
+        }
+    }
+    assert!(links > 40, "only {links} links were followed");
+    let summary = page("docs/SUMMARY.md");
+    for path in all.iter().filter_map(|path| path.strip_prefix(&docs).ok()) {
+        let name = path.to_str().unwrap();
+        assert!(name == "SUMMARY.md" || summary.contains(&format!("]({name})")), "SUMMARY.md lacks {name}");
+    }
+}
