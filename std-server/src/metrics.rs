@@ -76,7 +76,11 @@ fn keyspace_rows(rows: &mut Rows<'_>, store: &Store) -> fmt::Result {
     rows.counter("commands", "Commands on data", gauges.tally.commands)?;
     rows.counter("keyspace_hits", "Keys read that existed", gauges.tally.hits)?;
     rows.counter("keyspace_misses", "Keys read that did not exist", gauges.tally.misses())?;
-    rows.counter("changes", "Commands and transactions that changed something", gauges.changes)?;
+    rows.counter(
+        "changes",
+        "Commands and transactions that changed something, replayed ones included",
+        gauges.changes,
+    )?;
     rows.gauge(
         "snapshot_held_back_bytes",
         "What the running snapshot keeps of its moment",

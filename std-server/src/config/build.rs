@@ -106,7 +106,7 @@ impl Builder<'_> {
             keep_count: fit(settings.number(Id::KeepCount)),
         };
         if snapshot.enabled && snapshot.keep_count == 1 {
-            let text = "one snapshot is kept: if it is damaged there is none to fall back to";
+            let text = "two snapshots are kept: the log reaches back to the second newest, so that a damaged one is no loss";
             self.note(Id::KeepCount, text);
         }
         if !snapshot.enabled && settings_keep_log(self.settings) {

@@ -46,6 +46,8 @@ pub(super) struct Loader {
     /// Records that are applied together.
     batch: Batch,
     first: Option<Lsn>,
+    /// The keyspace has its size: from a snapshot, or from the length of the log.
+    sized: bool,
     recovering: Arc<Recovering>,
 }
 
@@ -60,7 +62,8 @@ struct Batch {
 impl Loader {
     pub(super) fn new(seed: u64, recovering: Arc<Recovering>) -> Self {
         let keyspace = Keyspace::new(Options { seed, ..Options::default() });
-        Self { keyspace, seed, expected_keys: 0, batch: Batch::default(), first: None, recovering }
+        let (batch, first) = (Batch::default(), None);
+        Self { keyspace, seed, expected_keys: 0, batch, first, sized: false, recovering }
     }
 
     /// The keyspace, once recovery has handed over everything.
@@ -70,6 +73,13 @@ impl Loader {
     pub(super) fn finish(mut self) -> Result<Keyspace, BadState> {
         self.flush()?;
         Ok(self.keyspace)
+    }
+
+    /// Begins an empty keyspace in which the first so many keys find room.
+    fn size(&mut self, seed: u64, expected_keys: usize) {
+        let expected_keys = expected_keys.min(MOST_EXPECTED_KEYS);
+        self.keyspace = Keyspace::new(Options { seed, expected_keys, ..Options::default() });
+        self.sized = true;
     }
 
     fn flush(&mut self) -> Result<(), BadState> {
@@ -85,6 +95,7 @@ impl Replay for Loader {
     fn reset(&mut self) {
         self.keyspace = Keyspace::new(Options { seed: self.seed, ..Options::default() });
         self.expected_keys = 0;
+        self.sized = false;
         self.batch = Batch::default();
         self.recovering.keys.store(0, Relaxed);
     }
@@ -95,10 +106,9 @@ impl Replay for Loader {
     }
 
     fn restore(&mut self, chunk: &[u8]) -> Result<(), BadState> {
-        if self.keyspace.is_empty() {
+        if !self.sized {
             let seed = chunk_seed(chunk).map_err(|error| BadState(error.to_string()))?;
-            let expected_keys = self.expected_keys.min(MOST_EXPECTED_KEYS);
-            self.keyspace = Keyspace::new(Options { seed, expected_keys, ..Options::default() });
+            self.size(seed, self.expected_keys);
         }
         let keys = self.keyspace.restore_chunk(chunk).map_err(|error| BadState(error.to_string()))?;
         self.recovering.keys.fetch_add(keys as u64, Relaxed);
@@ -112,7 +122,11 @@ impl Replay for Loader {
         }
         self.batch.bytes.extend_from_slice(record);
         self.batch.ends.push(self.batch.bytes.len());
-        if self.batch.ends.len() == BATCH_RECORDS || self.batch.bytes.len() >= BATCH_BYTES {
+        // Until the keyspace has its size, one window of the log is kept back; see `progress`.
+        let (records, bytes) =
+            if self.sized { (BATCH_RECORDS, BATCH_BYTES) } else { (usize::MAX, FIRST_BYTES) };
+        if self.batch.ends.len() >= records || self.batch.bytes.len() >= bytes {
+            self.sized = true;
             self.flush()?;
         }
         Ok(())
@@ -120,6 +134,11 @@ impl Replay for Loader {
 
     fn progress(&mut self, next: Lsn, last: Lsn) {
         let first = self.first.unwrap_or(next).0;
+        if !self.sized {
+            // The first records wait for this: how many there are is the only hint at how many keys there will be.
+            let expected_keys = last.max(next).0.saturating_sub(first);
+            self.size(self.seed, usize::try_from(expected_keys).unwrap_or(usize::MAX));
+        }
         self.recovering.records.store(next.0.saturating_sub(first), Relaxed);
         self.recovering.log_records.store(last.max(next).0.saturating_sub(first), Relaxed);
     }
@@ -142,7 +161,8 @@ impl Batch {
 /// Enough to overlap the keyspace's waits for memory, few enough to stay in the processor's caches.
 const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
-/// A larger count in a snapshot makes room only as keys come.
+const FIRST_BYTES: usize = 1 << 20;
+/// For more keys, room is made as they come.
 const MOST_EXPECTED_KEYS: usize = 1 << 28;
 
 #[cfg(test)]

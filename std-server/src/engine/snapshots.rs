@@ -94,7 +94,7 @@ pub(super) async fn take(
         result
     });
     let result = taken.await.unwrap_or_else(|panic| Err(panic.to_string()));
-    result.map_err(|why| Refusal::new(format!("ERR no snapshot was made: {why}")))
+    result.map_err(|why| Refusal::new(format!("IOERR no snapshot was made: {why}")))
 }
 
 fn write(store: &Store, snapshots: &Snapshots) -> Result<SnapshotInfo, String> {

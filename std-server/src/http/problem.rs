@@ -36,6 +36,7 @@ impl From<Refusal> for Problem {
         let (status, text) = match code {
             "OOM" => (StatusCode::INSUFFICIENT_STORAGE, sentence),
             "LOADING" | "MISCONF" => (StatusCode::SERVICE_UNAVAILABLE, sentence),
+            "IOERR" => (StatusCode::INTERNAL_SERVER_ERROR, sentence),
             "ERR" => (StatusCode::BAD_REQUEST, sentence),
             _ => (StatusCode::BAD_REQUEST, &*line),
         };

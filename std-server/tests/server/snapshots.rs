@@ -79,20 +79,20 @@ fn an_operation_threshold_takes_snapshots_and_keeps_as_many_as_configured() {
 #[test]
 fn a_damaged_newest_snapshot_falls_back_loudly() {
     let data = tempdir().expect("a directory");
-    let server = Server::start(data.path());
-    assert_eq!(server.ask("SET a 1"), "OK");
-    server.post("/snapshot", "");
-    assert_eq!(server.ask("SET a 2"), "OK");
-    let (_, newest) = server.post("/snapshot", "");
-    assert_eq!(server.ask("SET b 3"), "OK");
-    server.stop();
+    let running = Server::start(data.path());
+    assert_eq!(running.ask("SET a 1"), "OK");
+    running.post("/snapshot", "");
+    assert_eq!(running.ask("SET a 2"), "OK");
+    let (_, newest) = running.post("/snapshot", "");
+    assert_eq!(running.ask("SET b 3"), "OK");
+    running.stop();
     let path = newest["snapshot_path"].as_str().expect("a path");
     let mut bytes = fs::read(path).expect("the file");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(path, bytes).expect("writable");
 
-    let mut command = server_command(&data);
+    let mut command = server(data.path());
     command.args(["--log-level", "warn"]);
     let mut child = command.spawn().expect("the binary runs");
     let errors = std::io::BufReader::new(child.stderr.take().expect("piped"));
@@ -102,10 +102,6 @@ fn a_damaged_newest_snapshot_falls_back_loudly() {
     child.wait().expect("it ends");
     let server = Server::start(data.path());
     assert_eq!(server.ask("MGET a b"), "[2 3]");
-}
-
-fn server_command(data: &tempfile::TempDir) -> std::process::Command {
-    server(data.path())
 }
 
 #[test]
@@ -137,4 +133,34 @@ fn snapshots_that_are_switched_off_are_refused() {
     let (status, answer) = server.post("/snapshot", "");
     assert_eq!(status, 400);
     assert!(answer["error"].as_str().expect("text").contains("switched off"));
+}
+
+#[test]
+fn a_snapshot_that_fails_is_told_and_the_log_goes_on() {
+    let data = tempdir().expect("a directory");
+    let plain = server(data.path());
+    // No file may become larger than the log's own; the blocks of `ulimit` are 512 or 1024 bytes.
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", r#"trap "" XFSZ; ulimit -f 2200; exec "$0" "$@""#]).arg(plain.get_program());
+    limited.args(plain.get_args()).env("STRANDLINE_SNAPSHOT__COMPRESSION", "false");
+    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut server = Server::from(limited);
+    let mut client = server.client();
+    let value = "x".repeat(4000);
+    (0..1000).for_each(|number| assert_eq!(client.ask(&format!("SET k:{number} {value}")), "OK"));
+    let (status, answer) = server.post("/snapshot", "");
+    assert_eq!(status, 500, "{answer}");
+    assert!(answer["error"].as_str().expect("text").contains("no snapshot was made"));
+    server.line("no snapshot was made");
+    assert_eq!(server.metric("strandline_snapshot_failed"), 1.0);
+    assert_eq!(client.ask("SET after ok"), "OK");
+    assert_eq!(listed(&server).len(), 0);
+    assert_eq!(
+        fs::read_dir(data.path().join("snapshots")).expect("there").count(),
+        0,
+        "nothing is left behind"
+    );
+    server.kill();
+    assert_eq!(Server::start(data.path()).ask("GET after"), "ok");
 }
