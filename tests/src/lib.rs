@@ -12,8 +12,10 @@
 pub mod boot;
 pub mod chance;
 pub mod coverage;
+pub mod kill;
 pub mod oracle;
 pub mod posix;
+pub mod process;
 pub mod script;
 pub mod setup;
 pub mod soak;
