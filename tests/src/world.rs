@@ -22,7 +22,7 @@ use crate::boot::Opened;
 use crate::chance::Chance;
 use crate::coverage::Coverage;
 use crate::oracle::{Oracle, Verdict, broken};
-use crate::posix::{Disk, Fault};
+use crate::posix::{Call, Disk, Fault};
 use crate::script::{Deed, Op, Script, Target};
 use crate::setup::{FastCheck, Setup, SimStore};
 use crate::transcript::Transcript;
@@ -191,9 +191,12 @@ impl World {
             return Ok(());
         }
         let at = chance.below(self.jobs.len());
+        if self.jobs[at].begins(self.disk.now()) {
+            return Ok(());
+        }
         let (step, result) = self.call(at, chance)?;
         let job = &mut self.jobs[at];
-        job.next += 1;
+        (job.next, job.begun) = (job.next + 1, None);
         if result.is_ok() && job.next < job.steps.len() {
             return Ok(());
         }
@@ -218,7 +221,8 @@ impl World {
         if hit {
             self.failing = None;
         }
-        let result = self.disk.step(step, &job.bytes, fault, chance);
+        let begun = job.begun.unwrap_or(self.disk.now());
+        let result = self.disk.finish(step, Call { bytes: &job.bytes, fault, begun }, chance);
         self.transcript.note(|| format!("      {} {result:?}", crate::boot::show(step)));
         if matches!(step, Step::Sync(_)) && result.is_err() {
             self.oracle.sync_failed();

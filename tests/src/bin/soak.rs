@@ -1,6 +1,6 @@
-//! Crashes simulated stores until told otherwise: `soak posix --states N [--seed S] [--threads T]`.
+//! Crashes simulated stores until told otherwise: `soak posix --states N [--seed S] [--threads T] [--brief]`.
 //!
-//! Exits with 1, and a minimised transcript, when a promise is broken. `SEED=n` replays one world.
+//! Exits with 1, and a minimised transcript (not with `--brief`), when a promise is broken. `SEED=n` replays one world.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,11 @@ use strandline_tests::soak::{Failed, Soak, live, report};
 use strandline_tests::transcript::Transcript;
 
 fn main() -> ExitCode {
+    let brief = std::env::args().any(|argument| argument == "--brief");
     let Some(soak) = arguments() else {
-        eprintln!("usage: soak posix --states N [--seed S] [--threads T]\n       SEED=n soak posix");
+        eprintln!(
+            "usage: soak posix --states N [--seed S] [--threads T] [--brief]\n       SEED=n soak posix"
+        );
         return ExitCode::from(2);
     };
     if let Some(seed) = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
@@ -24,6 +27,10 @@ fn main() -> ExitCode {
     println!("{states} states, {} worlds, seeds {}..={last}, {seconds:.1} s", outcome.worlds, soak.seed);
     match outcome.failure {
         None => ExitCode::SUCCESS,
+        Some(failed) if brief => {
+            println!("SEED={}\n{}", failed.seed, failed.violation);
+            ExitCode::FAILURE
+        }
         Some(failed) => {
             println!("\n{}", report(&failed));
             ExitCode::FAILURE
@@ -47,7 +54,7 @@ fn replay(seed: u64) -> ExitCode {
 }
 
 fn arguments() -> Option<Soak> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--brief");
     arguments.next().filter(|medium| medium == "posix")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut soak = Soak { states: 200_000, seed: 1, threads };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use strandline_core::lower::posix::{Directory, File};
 
-use super::Bias;
+use super::{Bias, Moment};
 use crate::chance::Chance;
 
 type Names = BTreeMap<File, usize>;
@@ -21,7 +21,7 @@ pub(super) enum Change {
 pub(super) struct Directories {
     seen: Names,
     durable: Names,
-    pending: Vec<Change>,
+    pending: Vec<(Moment, Change)>,
 }
 
 impl Directories {
@@ -38,9 +38,9 @@ impl Directories {
         self.seen.values().any(|named| *named == inode)
     }
 
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: Change, now: Moment) {
         change.apply(&mut self.seen);
-        self.pending.push(change);
+        self.pending.push((now, change));
     }
 
     pub(super) fn plant(&mut self, file: File, inode: usize) {
@@ -48,10 +48,11 @@ impl Directories {
         self.durable.insert(file, inode);
     }
 
-    pub(super) fn sync(&mut self, directory: Directory) {
+    /// What changed before `begun` becomes durable.
+    pub(super) fn sync(&mut self, directory: Directory, begun: Moment) {
         let Self { durable, pending, .. } = self;
-        pending.retain(|change| {
-            let settles = change.directory() == directory;
+        pending.retain(|(made, change)| {
+            let settles = change.directory() == directory && *made <= begun;
             if settles {
                 change.apply(durable);
             }
@@ -66,13 +67,13 @@ impl Directories {
     pub(super) fn is_durable(&self, file: File) -> bool {
         self.durable.contains_key(&file)
             && self.durable.get(&file) == self.seen.get(&file)
-            && !self.pending.iter().any(|change| change.touches(file))
+            && !self.pending.iter().any(|(_, change)| change.touches(file))
     }
 
     /// One outcome, and whether any entry was pending.
     pub(super) fn crash(&self, bias: Bias, chance: &mut Chance) -> (Self, bool) {
         let mut names = self.durable.clone();
-        for change in &self.pending {
+        for (_, change) in &self.pending {
             let survives = match bias {
                 Bias::Lost => false,
                 Bias::Kept => true,

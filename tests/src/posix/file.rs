@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Bias, Profile};
+use super::{Bias, Moment, Profile};
 use crate::chance::Chance;
 
 #[derive(Clone, Debug, Default)]
@@ -14,11 +14,12 @@ pub(super) struct Inode {
     /// Versions of sectors since then, oldest first.
     versions: Vec<Version>,
     /// Sizes since then, oldest first.
-    sizes: Vec<usize>,
+    sizes: Vec<(Moment, usize)>,
 }
 
 #[derive(Clone, Debug)]
 struct Version {
+    written: Moment,
     sector: usize,
     bytes: Rc<[u8]>,
     /// A failed sync has taken it off the list of what a sync would write.
@@ -44,7 +45,7 @@ impl Inode {
         self.versions.iter().any(|version| version.clean)
     }
 
-    pub(super) fn write(&mut self, sector: usize, offset: usize, bytes: &[u8]) {
+    pub(super) fn write(&mut self, sector: usize, offset: usize, bytes: &[u8], now: Moment) {
         if bytes.is_empty() {
             return;
         }
@@ -52,50 +53,61 @@ impl Inode {
         let cache = Rc::make_mut(&mut self.cache);
         if end > cache.len() {
             cache.resize(end, 0);
-            self.sizes.push(end);
+            self.sizes.push((now, end));
         }
         cache[offset..end].copy_from_slice(bytes);
         for number in offset / sector..end.div_ceil(sector) {
-            self.push_version(number, sector);
+            self.push_version(number, sector, now);
         }
     }
 
-    pub(super) fn truncate(&mut self, sector: usize) {
+    pub(super) fn truncate(&mut self, sector: usize, now: Moment) {
         let sectors = self.cache.len().div_ceil(sector);
         self.cache = Rc::default();
-        self.sizes.push(0);
+        self.sizes.push((now, 0));
         for number in 0..sectors {
-            self.push_version(number, sector);
+            self.push_version(number, sector, now);
         }
     }
 
-    fn push_version(&mut self, number: usize, sector: usize) {
+    fn push_version(&mut self, number: usize, sector: usize, now: Moment) {
         let bytes = padded(&self.cache, number, sector);
-        self.versions.push(Version { sector: number, bytes: bytes.into(), clean: false });
+        self.versions.push(Version { written: now, sector: number, bytes: bytes.into(), clean: false });
     }
 
-    /// The newest versions and the size become durable, except of sectors that nobody has written since a failed sync.
-    pub(super) fn sync(&mut self) {
-        self.sizes.clear();
-        if !self.is_undecided() {
+    /// What was written before `begun` becomes durable, except sectors that nobody has written since a failed sync.
+    pub(super) fn sync(&mut self, begun: Moment) {
+        let later = |written: Moment| written > begun;
+        if !self.is_undecided() && !self.last_written().is_some_and(later) {
             self.versions.clear();
+            self.sizes.clear();
             self.disk = Rc::clone(&self.cache);
             return;
         }
-        let dirty: Vec<usize> =
-            self.versions.iter().filter(|version| !version.clean).map(|version| version.sector).collect();
         let disk = Rc::make_mut(&mut self.disk);
-        disk.resize(self.cache.len(), 0);
-        for version in self.versions.iter().filter(|version| dirty.contains(&version.sector)) {
+        if let Some((_, size)) = self.sizes.iter().rev().find(|(written, _)| !later(*written)) {
+            disk.resize(*size, 0);
+        }
+        self.sizes.retain(|(written, _)| later(*written));
+        let covered = self.versions.iter().filter(|version| !later(version.written));
+        let dirty: Vec<usize> =
+            covered.filter(|version| !version.clean).map(|version| version.sector).collect();
+        let settles = |version: &Version| !later(version.written) && dirty.contains(&version.sector);
+        for version in self.versions.iter().filter(|version| settles(version)) {
             place(disk, version.sector, &version.bytes);
         }
-        self.versions.retain(|version| !dirty.contains(&version.sector));
+        self.versions.retain(|version| !settles(version));
     }
 
-    pub(super) fn fail_sync(&mut self) {
-        for version in &mut self.versions {
+    pub(super) fn fail_sync(&mut self, begun: Moment) {
+        for version in self.versions.iter_mut().filter(|version| version.written <= begun) {
             version.clean = true;
         }
+    }
+
+    fn last_written(&self) -> Option<Moment> {
+        let version = self.versions.last().map(|version| version.written);
+        version.max(self.sizes.last().map(|(written, _)| *written))
     }
 
     /// Drops clean-looking pages from the cache: reads show what the disk has.
@@ -131,7 +143,7 @@ impl Inode {
             Bias::Kept => newest,
             Bias::Mixed(percent) if chance.percent(percent) => newest,
             Bias::Mixed(_) => {
-                let before = [self.disk.len()].into_iter().chain(self.sizes.iter().copied());
+                let before = [self.disk.len()].into_iter().chain(self.sizes.iter().map(|(_, size)| *size));
                 let candidates: Vec<usize> = before.collect();
                 let at = chance.below(candidates.len() - 1);
                 let (from, to) = (candidates[at], candidates[at + 1]);
@@ -194,7 +206,7 @@ impl Inode {
         };
         self.disk.len() >= bytes
             && self.cache.len() >= bytes
-            && self.sizes.iter().all(|size| *size >= bytes)
+            && self.sizes.iter().all(|(_, size)| *size >= bytes)
             && self.versions.iter().all(|version| same(version.sector, &version.bytes))
             && self.sectors().into_iter().all(|number| same(number, &padded(&self.disk, number, sector)))
     }

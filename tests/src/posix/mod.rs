@@ -27,8 +27,8 @@
 //! in their order; a rename is atomic. A file whose entry is lost is lost with its synced content.
 //!
 //! # Syncs
-//! A sync makes the file's content and size durable, not its entry. After a *failed* sync the cache looks clean: whether those
-//! sectors are on the disk stays undecided for ever, whatever later syncs say, unless they are written again. The cache may drop
+//! A sync makes the file's content and size durable as they were when it began, not its entry. After a *failed* sync the cache
+//! looks clean: whether those sectors are on the disk stays undecided for ever, whatever later syncs say, unless they are written again. The cache may drop
 //! such a page at any read and show what the disk has. A failed directory sync leaves its changes pending.
 //!
 //! # Failing calls
@@ -74,6 +74,17 @@ pub enum Fault {
     NoSpace,
 }
 
+/// One system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'b> {
+    /// What a write writes.
+    pub bytes: &'b [u8],
+    /// How it fails.
+    pub fault: Option<Fault>,
+    /// When it began.
+    pub begun: Moment,
+}
+
 /// How the sectors and entries fare in one crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bias {
@@ -85,6 +96,10 @@ pub enum Bias {
     Mixed(u8),
 }
 
+/// When something was changed: a count of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
 /// The medium.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -93,19 +108,32 @@ pub struct Disk {
     directories: Directories,
     /// Bytes of deleted files.
     left: Rc<Vec<u8>>,
+    now: Moment,
 }
 
 impl Disk {
     /// An empty medium.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { profile, inodes: Vec::new(), directories: Directories::default(), left: Rc::default() }
+        Self {
+            profile,
+            inodes: Vec::new(),
+            directories: Directories::default(),
+            left: Rc::default(),
+            now: Moment(0),
+        }
     }
 
     /// What kind of device it is.
     #[must_use]
     pub const fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// When a sync that begins now begins.
+    #[must_use]
+    pub const fn now(&self) -> Moment {
+        self.now
     }
 
     /// Executes one step; `bytes` are those of a write.
@@ -119,7 +147,18 @@ impl Disk {
         fault: Option<Fault>,
         chance: &mut Chance,
     ) -> Result<(), Failure> {
+        let begun = self.now;
+        self.finish(step, Call { bytes, fault, begun }, chance)
+    }
+
+    /// Executes one step that began at some time: a sync covers what came before that, and nothing that came until now.
+    ///
+    /// # Errors
+    /// See [`Self::step`].
+    pub fn finish(&mut self, step: Step, call: Call<'_>, chance: &mut Chance) -> Result<(), Failure> {
+        let Call { bytes, fault, begun } = call;
         let fault = fault.filter(|fault| *fault == Fault::Io || self.needs_space(step, bytes));
+        self.now = Moment(self.now.0 + 1);
         match (step, fault) {
             (Step::Create(file), None) => self.create(file),
             (Step::Zero { file, bytes }, None) => self.write(file, 0, &vec![0; bytes as usize])?,
@@ -130,9 +169,9 @@ impl Disk {
             (Step::Write { file, offset, .. }, Some(_)) => {
                 self.write(file, offset, &bytes[..chance.below(bytes.len())])?;
             }
-            (Step::Sync(file), None) => self.inode_mut(file)?.sync(),
-            (Step::Sync(file), Some(_)) => self.inode_mut(file)?.fail_sync(),
-            (Step::SyncDirectory(directory), None) => self.directories.sync(directory),
+            (Step::Sync(file), None) => self.inode_mut(file)?.sync(begun),
+            (Step::Sync(file), Some(_)) => self.inode_mut(file)?.fail_sync(begun),
+            (Step::SyncDirectory(directory), None) => self.directories.sync(directory, begun),
             (Step::Rename { from, to }, None) => self.rename(from, to)?,
             (Step::Remove(file), None) => self.remove(file)?,
             (Step::Create(_) | Step::SyncDirectory(_) | Step::Rename { .. } | Step::Remove(_), Some(_)) => {}
@@ -247,31 +286,31 @@ impl Disk {
     }
 
     fn create(&mut self, file: File) {
-        let sector = self.profile.sector;
+        let (sector, now) = (self.profile.sector, self.now);
         if let Ok(inode) = self.inode_mut(file) {
-            inode.truncate(sector);
+            inode.truncate(sector, now);
             return;
         }
-        self.directories.change(Change::Link { file, inode: self.inodes.len() });
+        self.directories.change(Change::Link { file, inode: self.inodes.len() }, now);
         self.inodes.push(Rc::new(Inode::default()));
     }
 
     fn write(&mut self, file: File, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let sector = self.profile.sector;
+        let (sector, now) = (self.profile.sector, self.now);
         let offset = usize::try_from(offset).map_err(|_| Failure::Io)?;
-        self.inode_mut(file)?.write(sector, offset, bytes);
+        self.inode_mut(file)?.write(sector, offset, bytes, now);
         Ok(())
     }
 
     fn rename(&mut self, from: File, to: File) -> Result<(), Failure> {
         let inode = self.directories.lookup(from).ok_or(Failure::Io)?;
-        self.directories.change(Change::Rename { from, to, inode });
+        self.directories.change(Change::Rename { from, to, inode }, self.now);
         Ok(())
     }
 
     fn remove(&mut self, file: File) -> Result<(), Failure> {
         let inode = self.directories.lookup(file).ok_or(Failure::Io)?;
-        self.directories.change(Change::Unlink { file, inode });
+        self.directories.change(Change::Unlink { file, inode }, self.now);
         Ok(())
     }
 

@@ -58,6 +58,23 @@ fn a_synced_file_with_a_synced_name_has_one_outcome() {
 }
 
 #[test]
+fn a_sync_does_not_cover_what_is_written_while_it_runs() {
+    let mut bench = Bench::prepared(PROFILE, 1536);
+    bench.write(0, &[1; 8]);
+    let begun = bench.disk.now();
+    bench.write(512, &[2; 8]);
+    bench.run(Step::Create(File::Segment(2)));
+    let mut finish =
+        |step| bench.disk.finish(step, Call { bytes: &[], fault: None, begun }, &mut bench.chance);
+    assert_eq!(finish(Step::Sync(A)), Ok(()));
+    assert_eq!(finish(Step::SyncDirectory(Directory::Log)), Ok(()));
+    assert!(bench.disk.is_durable(A, 512) && !bench.disk.is_durable(A, 1024));
+    assert!(!bench.disk.is_durable(File::Segment(2), 0));
+    bench.run(Step::Sync(A));
+    assert!(bench.disk.is_durable(A, 1536));
+}
+
+#[test]
 fn sectors_are_kept_and_lost_independently() {
     let mut bench = Bench::prepared(PROFILE, 1024);
     bench.write(0, &[1; 1024]);

@@ -9,6 +9,7 @@ use crate::chance::Chance;
 use crate::oracle::{Loss, Verdict, Violation, broken};
 use crate::posix::{Disk, Fault};
 use crate::transcript::Transcript;
+use crate::witness::witnessed;
 
 /// What a probe does with its copy of the medium.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +124,8 @@ impl World {
         let kind = match chance.below(20) {
             0..8 => Kind::Plain,
             8..10 => Kind::Twice,
-            10..15 => Kind::Inside,
-            15 => Kind::Fallback,
+            10..14 => Kind::Inside,
+            14 | 15 => Kind::Fallback,
             16..18 => Kind::Flip,
             18 => Kind::Unreadable,
             _ => Kind::Fail,
@@ -271,11 +272,12 @@ impl Probe<'_> {
             return Ok(());
         }
         let file = chance.pick(&files);
+        let witnessed = witnessed(&self.disk, self.world.setup.geometry);
         let bit = chance.below(self.disk.content(file).map_or(0, <[u8]>::len) * 8);
         self.transcript
             .note(|| format!("        bit {} of byte {} in {}", bit % 8, bit / 8, file.name("log")));
         self.disk.flip(file, bit);
-        let witnessed = if clean.report.fresh { Lsn::FIRST } else { clean.witnessed };
+        let witnessed = witnessed.max(if clean.report.fresh { Lsn::FIRST } else { clean.witnessed });
         match self.boot(plan, chance)? {
             Ending::Opened(opened) => self.world.oracle.damage_is_not_silent(witnessed, opened.state),
             Ending::Refused(_) | Ending::Cut => Ok(()),

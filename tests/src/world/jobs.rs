@@ -9,6 +9,7 @@ use strandline_core::types::{EffectId, Extent};
 
 use super::World;
 use crate::chance::Chance;
+use crate::posix::Moment;
 
 /// An action with system calls left.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Job {
     pub(super) steps: Vec<Step>,
     /// The next of them.
     pub(super) next: usize,
+    /// Since when it has been in a sync.
+    pub(super) begun: Option<Moment>,
 }
 
 /// Who waits for it.
@@ -42,8 +45,18 @@ pub(super) struct SnapshotJob {
 }
 
 impl Job {
+    /// Whether its next system call is a sync, which begins now and will be done at a later step.
+    pub(super) fn begins(&mut self, now: Moment) -> bool {
+        let syncs = matches!(self.steps[self.next], Step::Sync(_) | Step::SyncDirectory(_));
+        let begins = syncs && self.begun.is_none();
+        if begins {
+            self.begun = Some(now);
+        }
+        begins
+    }
+
     pub(super) fn new(owner: Owner, action: Action, bytes: Vec<u8>, geometry: Geometry) -> Self {
-        Self { owner, action, bytes, steps: lower(action, geometry).to_vec(), next: 0 }
+        Self { owner, action, bytes, steps: lower(action, geometry).to_vec(), next: 0, begun: None }
     }
 }
 
@@ -54,13 +67,8 @@ impl World {
         let named: Vec<File> =
             self.disk.files().filter(|file| names.contains(file) && file.extent() == extent).collect();
         let steps = named.into_iter().map(Step::Remove).collect();
-        let job = Job {
-            owner: Owner::Chore,
-            action: Action::Release { extent },
-            bytes: Vec::new(),
-            steps,
-            next: 0,
-        };
+        let action = Action::Release { extent };
+        let job = Job { owner: Owner::Chore, action, bytes: Vec::new(), steps, next: 0, begun: None };
         if !job.steps.is_empty() {
             self.jobs.push(job);
         }

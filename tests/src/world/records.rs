@@ -17,10 +17,12 @@ impl World {
         let priority = if reclaim { Priority::Reclaim } else { Priority::Ordinary };
         let Some(store) = &mut self.store else { return Ok(()) };
         let mut answer = store.append(&payload, priority);
+        self.coverage.answer(answer);
         if let Err(Refused::NeedsBuffer(bytes)) = answer
             && store.exchange(vec![0xee; bytes]).is_ok()
         {
             answer = store.append(&payload, priority);
+            self.coverage.answer(answer);
             if matches!(answer, Err(Refused::NeedsBuffer(_))) {
                 return broken(
                     "an exchanged buffer is large enough",
@@ -29,7 +31,6 @@ impl World {
             }
         }
         self.transcript.note(|| format!("      append {} bytes: {answer:?}", payload.len()));
-        self.coverage.answer(answer);
         let most = strandline_core::wal::max_record(self.setup.geometry) as usize;
         match answer {
             Ok(lsn) => self.oracle.taken(lsn, &payload),

@@ -1,0 +1,230 @@
+//! Planted bugs: small changes of core that break a promise. A suite that lets one live proves nothing.
+//!
+//! ```text
+//!   An acknowledgement does not wait for the sync.        what is wrong, in a sentence or two
+//!   === core/src/store/mod.rs
+//!   <<<
+//!   the text that is there, exactly once
+//!   >>>
+//!   the text that replaces it
+//! ```
+//!
+//! A file may have several such changes. They are made in a copy of the sources; a text that is not found exactly once is an
+//! error, so that a planted bug can't fade away when core changes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A planted bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bug {
+    /// The name of its file.
+    pub name: String,
+    /// What is wrong.
+    pub about: String,
+    changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    file: String,
+    old: String,
+    new: String,
+}
+
+/// What the suite made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A promise was broken: which one, and after how many states.
+    Killed {
+        /// The promise.
+        promise: String,
+        /// States until then.
+        states: u64,
+    },
+    /// Nothing was found.
+    Survived,
+    /// The change does not apply or does not build.
+    Unusable(String),
+}
+
+impl Bug {
+    /// All planted bugs, by name.
+    ///
+    /// # Errors
+    /// The directory or a file can't be read, or is not of the form above.
+    pub fn all(directory: &Path) -> io::Result<Vec<Self>> {
+        let mut paths =
+            fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+        paths.sort();
+        paths.iter().map(|path| Self::read(path)).collect()
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self::parse(&name, &fs::read_to_string(path)?)
+            .ok_or_else(|| io::Error::other(format!("{}: not a planted bug", path.display())))
+    }
+
+    fn parse(name: &str, text: &str) -> Option<Self> {
+        let (about, rest) = text.split_once("\n=== ")?;
+        let changes = rest.split("\n=== ").map(Change::parse).collect::<Option<Vec<_>>>()?;
+        Some(Self { name: name.to_owned(), about: about.trim().to_owned(), changes })
+    }
+}
+
+impl Change {
+    fn parse(text: &str) -> Option<Self> {
+        let (file, rest) = text.split_once("\n<<<\n")?;
+        let (old, new) = rest.split_once("\n>>>\n")?;
+        let new = new.strip_suffix('\n').unwrap_or(new);
+        Some(Self { file: file.trim().to_owned(), old: old.to_owned(), new: new.to_owned() })
+    }
+}
+
+/// A copy of the sources in which bugs are planted.
+#[derive(Debug)]
+pub struct Garden {
+    root: PathBuf,
+    copy: PathBuf,
+    target: PathBuf,
+}
+
+impl Garden {
+    /// Under `target`, for the workspace at `root`.
+    ///
+    /// # Errors
+    /// The sources can't be copied.
+    pub fn new(root: &Path, target: &Path) -> io::Result<Self> {
+        let garden = Self {
+            root: root.to_owned(),
+            copy: target.join("planted/sources"),
+            target: target.join("planted/target"),
+        };
+        let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+        let members = |line: &str| line.starts_with("members") || line.starts_with("default-members");
+        let mut lines: Vec<&str> = manifest.lines().filter(|line| !members(line)).collect();
+        let at = lines.iter().position(|line| *line == "[workspace]").unwrap_or(0);
+        lines.insert(at + 1, "members = [\"core\", \"tests\"]");
+        fs::create_dir_all(&garden.copy)?;
+        write_changed(&garden.copy.join("Cargo.toml"), (lines.join("\n") + "\n").as_bytes())?;
+        fs::copy(root.join("Cargo.lock"), garden.copy.join("Cargo.lock"))?;
+        garden.clear()?;
+        Ok(garden)
+    }
+
+    /// Plants the bug (or none, to see that the suite is silent then), builds the copy and lets worlds live in it.
+    ///
+    /// # Errors
+    /// Files can't be written, or programs not started.
+    pub fn grow(&self, bug: Option<&Bug>, states: u64) -> io::Result<Fate> {
+        self.clear()?;
+        for change in bug.iter().flat_map(|bug| &bug.changes) {
+            let path = self.copy.join(&change.file);
+            let text = fs::read_to_string(&path)?;
+            if text.matches(&change.old).count() != 1 {
+                let found = text.matches(&change.old).count();
+                return Ok(Fate::Unusable(format!("{}: the text is there {found} times", change.file)));
+            }
+            fs::write(&path, text.replace(&change.old, &change.new))?;
+        }
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--offline", "--quiet", "-p", "strandline-tests", "--bin", "soak"])
+            .current_dir(&self.copy)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .output()?;
+        if !built.status.success() {
+            return Ok(Fate::Unusable(String::from_utf8_lossy(&built.stderr).into_owned()));
+        }
+        let soaked = Command::new(self.target.join("debug/soak"))
+            .args(["posix", "--brief", "--states", &states.to_string()])
+            .env_remove("SEED")
+            .output()?;
+        let said = String::from_utf8_lossy(&soaked.stdout).into_owned();
+        match soaked.status.code() {
+            Some(0) => Ok(Fate::Survived),
+            Some(1) => Ok(killed(&said)),
+            _ => Ok(Fate::Killed { promise: last_line(&String::from_utf8_lossy(&soaked.stderr)), states: 0 }),
+        }
+    }
+
+    /// Makes the copy equal to the sources.
+    fn clear(&self) -> io::Result<()> {
+        for package in ["core", "tests"] {
+            copy_tree(&self.root.join(package), &self.copy.join(package))?;
+        }
+        Ok(())
+    }
+}
+
+fn killed(said: &str) -> Fate {
+    let broken = said.lines().find_map(|line| line.strip_prefix("broken: "));
+    let states = said.lines().find_map(|line| line.split_once(" states, "));
+    Fate::Killed {
+        promise: broken.unwrap_or("unknown").to_owned(),
+        states: states.and_then(|(count, _)| count.trim().parse().ok()).unwrap_or(0),
+    }
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().find(|line| line.contains("panicked")).unwrap_or("it stopped without a word").to_owned()
+}
+
+/// Copies what is Rust or a manifest; files that are equal keep their times, so that little is built again.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let skipped = ["fuzz", "bench", "firmware", "planted", "golden", "target"];
+        if entry.file_type()?.is_dir() {
+            if !skipped.contains(&&*entry.file_name().to_string_lossy()) {
+                copy_tree(&path, &target)?;
+            }
+        } else {
+            write_changed(&target, &fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_changed(path: &Path, content: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    fs::write(path, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_read() {
+        let text = "It is wrong.\n\n=== a.rs\n<<<\nold\n  text\n>>>\nnew\n\n=== b.rs\n<<<\nx\n>>>\ny\n";
+        let bug = Bug::parse("wrong", text).unwrap();
+        assert_eq!((bug.name.as_str(), bug.about.as_str(), bug.changes.len()), ("wrong", "It is wrong.", 2));
+        assert_eq!(
+            bug.changes[0],
+            Change { file: "a.rs".into(), old: "old\n  text".into(), new: "new".into() }
+        );
+        assert_eq!(bug.changes[1].new, "y");
+        assert_eq!(Bug::parse("none", "nothing"), None);
+    }
+
+    #[test]
+    fn every_planted_bug_still_applies() {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bugs = Bug::all(&package.join("planted")).unwrap();
+        assert!(bugs.len() >= 12);
+        for bug in bugs {
+            for change in &bug.changes {
+                let text = fs::read_to_string(package.join("..").join(&change.file)).unwrap();
+                assert_eq!(text.matches(&change.old).count(), 1, "{} in {}", bug.name, change.file);
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What a medium witnesses, read without recovery: the highest LSN that any intact header or mark calls settled.
+//!
+//! What was once called settled is never void later, so a mark counts wherever it stands.
+
+use strandline_core::codec::extent::{ExtentHeader, HeaderParsed, HeaderRole};
+use strandline_core::geometry::Geometry;
+use strandline_core::lower::posix::File;
+use strandline_core::types::{Lsn, Position};
+use strandline_core::wal::reader::MarkScan;
+
+use crate::posix::Disk;
+use crate::setup::FastCheck;
+
+/// Every record before this one was durable, the medium says.
+#[must_use]
+pub fn witnessed(disk: &Disk, geometry: Geometry) -> Lsn {
+    let segments = disk.files().filter(|file| matches!(file, File::Segment(_)));
+    let contents = segments.filter_map(|file| disk.content(file));
+    contents.map(|content| settled(content, geometry)).max().unwrap_or(Lsn::FIRST).max(Lsn::FIRST)
+}
+
+fn settled(content: &[u8], geometry: Geometry) -> Lsn {
+    let HeaderParsed::Header(header) = ExtentHeader::decode::<FastCheck>(content) else { return Lsn::FIRST };
+    if header.role != HeaderRole::Wal {
+        return Lsn::FIRST;
+    }
+    let start = Position { log: header.log, offset: 0 };
+    let mut scan = MarkScan::new::<FastCheck>(header.store, header.epoch, start, geometry);
+    scan.feed::<FastCheck>(content, true);
+    header.settled.lsn.max(scan.settled.lsn)
+}
