@@ -12,6 +12,7 @@ pub mod codec;
 pub mod geometry;
 pub mod lower;
 pub mod manifest;
+pub mod media;
 pub mod recovery;
 pub mod retention;
 pub mod snapshot;

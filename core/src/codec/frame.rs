@@ -31,6 +31,8 @@ const LONG: u8 = 0x80;
 pub enum Kind {
     /// One record: user bytes.
     Record = 0x01,
+    /// Goes on behind a place where a write may have been cut, and carries the last record over it.
+    Resume = 0x02,
     /// Opens a batch.
     Mark = 0x10,
     /// Fills up to a batch border.
@@ -51,6 +53,7 @@ impl Kind {
     const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte & !LONG {
             0x01 => Self::Record,
+            0x02 => Self::Resume,
             0x10 => Self::Mark,
             0x11 => Self::Pad,
             0x20 => Self::Extent,

@@ -1,0 +1,142 @@
+//! The two parts of a block's header.
+//!
+//! ```text
+//!  0         1       2       4        8       12      16 (padded to the word)
+//!  | version | sizes | count | erases | label | check |             erase part, right after the erase
+//!  | sequence | fence u64 | floor | limit | check |                 open part, at first use
+//!  0          4           12      16      20      24 (padded to the word)
+//! ```
+//!
+//! `sizes` holds the binary logarithms of the word and of the block. `label` is the checksum of the store id. `fence` is the LSN
+//! of the first new record, `floor` the oldest block that belongs to the log, `limit` the largest record.
+
+use super::{ERASED, Volume};
+use crate::codec::check::{Checksum, Seed};
+use crate::codec::extent::{Cursor, Take};
+use crate::types::Lsn;
+
+/// Bytes of the erase part.
+pub(super) const ERASE_PART: u32 = 16;
+/// Bytes of the open part.
+pub(super) const OPEN_PART: u32 = 24;
+
+const VERSION: u8 = 0xd0;
+/// Set apart from every offset of an open part, which is seeded with the block's index.
+const ERASE_SEED: u64 = 0xffff_ffff;
+
+/// What an erase part says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Erased {
+    /// It does not verify.
+    Absent,
+    /// Another geometry.
+    OtherGeometry,
+    /// Another store.
+    OtherStore,
+    /// Another format.
+    OtherVersion,
+    /// How often the block was erased.
+    Ours(u32),
+}
+
+/// Lays out an erase part.
+pub(super) fn put_erased<C: Checksum>(volume: &Volume, erases: u32, out: &mut [u8]) -> Option<()> {
+    let label = C::extend(0, &volume.store.0);
+    let [low, high, ..] = volume.geometry.block_count.to_le_bytes();
+    out.fill(0);
+    let mut at = Cursor { bytes: out, at: 0 };
+    at.put(&[VERSION, sizes(volume), low, high])?;
+    at.put(&erases.to_le_bytes())?;
+    at.put(&label.to_le_bytes())?;
+    close::<C>(out, Seed::HEADER.at(ERASE_SEED), 12)
+}
+
+/// Reads an erase part. Its checksum starts from constants, so that any store's is recognised.
+pub(super) fn take_erased<C: Checksum>(volume: &Volume, part: &[u8]) -> Erased {
+    let Some(()) = verify::<C>(part, Seed::HEADER.at(ERASE_SEED), 12) else { return Erased::Absent };
+    let mut at = Take(part);
+    let (Some([version, found, low, high]), Some(erases), Some(label)) =
+        (at.array::<4>(), at.u32(), at.u32())
+    else {
+        return Erased::Absent;
+    };
+    let count = u32::from(u16::from_le_bytes([low, high]));
+    if version != VERSION {
+        Erased::OtherVersion
+    } else if found != sizes(volume) || count != volume.geometry.block_count {
+        Erased::OtherGeometry
+    } else if label != C::extend(0, &volume.store.0) {
+        Erased::OtherStore
+    } else {
+        Erased::Ours(erases)
+    }
+}
+
+/// An open part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    pub(super) sequence: u32,
+    pub(super) fence: Lsn,
+    pub(super) floor: u32,
+    pub(super) limit: u32,
+}
+
+/// What stands where an open part is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Blank,
+    Bad,
+    Open(Open),
+}
+
+impl Open {
+    /// Lays out the part for the block of its sequence number.
+    pub(super) fn put<C: Checksum>(&self, volume: &Volume, out: &mut [u8]) -> Option<()> {
+        out.fill(0);
+        let mut at = Cursor { bytes: out, at: 0 };
+        at.put(&self.sequence.to_le_bytes())?;
+        at.put(&self.fence.0.to_le_bytes())?;
+        at.put(&self.floor.to_le_bytes())?;
+        at.put(&self.limit.to_le_bytes())?;
+        let block = volume.geometry.block_of(self.sequence);
+        close::<C>(out, Seed::nor_header::<C>(volume.store).at(u64::from(block)), 20)
+    }
+
+    /// Reads the part of a block.
+    pub(super) fn take<C: Checksum>(volume: &Volume, block: u32, part: &[u8]) -> Opened {
+        if part.iter().all(|byte| *byte == ERASED) {
+            return Opened::Blank;
+        }
+        Self::parse::<C>(volume, block, part).map_or(Opened::Bad, Opened::Open)
+    }
+
+    fn parse<C: Checksum>(volume: &Volume, block: u32, part: &[u8]) -> Option<Self> {
+        verify::<C>(part, Seed::nor_header::<C>(volume.store).at(u64::from(block)), 20)?;
+        let mut at = Take(part);
+        let open = Self { sequence: at.u32()?, fence: Lsn(at.u64()?), floor: at.u32()?, limit: at.u32()? };
+        let geometry = volume.geometry;
+        let sane = open.sequence >= geometry.first()
+            && geometry.block_of(open.sequence) == block
+            && open.floor >= geometry.first()
+            && open.floor <= open.sequence;
+        sane.then_some(open)
+    }
+}
+
+fn sizes(volume: &Volume) -> u8 {
+    let [word, ..] = volume.geometry.word.trailing_zeros().to_le_bytes();
+    let [block, ..] = volume.geometry.block_bytes.trailing_zeros().saturating_sub(8).to_le_bytes();
+    word | block << 4
+}
+
+/// Puts the checksum of the first `at` bytes behind them.
+fn close<C: Checksum>(part: &mut [u8], seed: u32, at: usize) -> Option<()> {
+    let (covered, rest) = part.split_at_mut_checked(at)?;
+    *rest.first_chunk_mut::<4>()? = C::extend(seed, covered).to_le_bytes();
+    Some(())
+}
+
+fn verify<C: Checksum>(part: &[u8], seed: u32, at: usize) -> Option<()> {
+    let (covered, rest) = part.split_at_checked(at)?;
+    (*rest.first_chunk::<4>()? == C::extend(seed, covered).to_le_bytes()).then_some(())
+}
