@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod planted;
 pub mod posix;
 pub mod process;
+pub mod recorded;
 pub mod script;
 pub mod setup;
 pub mod soak;
