@@ -319,6 +319,7 @@ fn stop_of(parsed: Parsed<'_>) -> &'static str {
 const fn name_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Record => "record",
+        Kind::Resume => "resume",
         Kind::Mark => "mark",
         Kind::Pad => "pad",
         Kind::Extent => "extent",
