@@ -111,18 +111,24 @@ pub struct CorruptReport {
 impl core::fmt::Display for CorruptReport {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Damage { position, lsn, settled, announced, missing, .. } = self.damage;
-        let last = announced.0.max(settled.lsn.0).max(lsn.0 + 1) - 1;
         match &self.file {
             Some(file) if missing => write!(f, "{} is missing", file.display())?,
             Some(file) => write!(f, "{} is damaged at offset {}", file.display(), position.offset)?,
             None => write!(f, "segment {} is missing", position.log)?,
         }
-        write!(f, ": settled records are lost, from LSN {lsn} to at least {last}.")?;
-        write!(
-            f,
-            " Proof: everything before LSN {} was durable (position {}).",
-            settled.lsn, settled.position
-        )?;
+        let known = announced.max(settled.lsn);
+        if known > lsn {
+            write!(f, ": settled records are lost, from LSN {lsn} to at least {}.", known.0 - 1)?;
+        } else {
+            write!(f, ": records from LSN {lsn} on may be lost; none is known to have been there.")?;
+        }
+        if settled.position > position {
+            write!(
+                f,
+                " Proof: everything before LSN {} was durable (position {}).",
+                settled.lsn, settled.position
+            )?;
+        }
         write!(f, " Records before LSN {lsn} are intact. Nothing was changed.")?;
         if let Some(wanted) = self.wanted {
             write!(f, " --discard-from {wanted} does not name the damage.")?;

@@ -51,3 +51,10 @@ pub use strandline_core::wal::verdict::Verdict;
 
 /// The core: formats and state machines without I/O.
 pub use strandline_core as core;
+
+/// The pages whose examples are tested here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/guide/log.md")]
+#[doc = include_str!("../../../docs/guide/durable.md")]
+pub struct Pages;

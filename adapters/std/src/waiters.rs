@@ -37,7 +37,9 @@ impl Waiters {
         };
         let same = self.queue.range(..at).rev().take_while(|(of, _)| *of == lsn);
         if let Waiter::Wake(waker) = &waiter
-            && same.into_iter().any(|(_, other)| matches!(other, Waiter::Wake(other) if other.will_wake(waker)))
+            && same
+                .into_iter()
+                .any(|(_, other)| matches!(other, Waiter::Wake(other) if other.will_wake(waker)))
         {
             return;
         }

@@ -127,3 +127,8 @@ pub struct Opened<S> {
     /// What was found.
     pub recovered: Recovered,
 }
+
+/// The pages whose examples are tested here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/async.md")]
+pub struct Pages;

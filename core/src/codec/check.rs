@@ -1,8 +1,8 @@
 //! CRC-32C, and the seeds that tie a frame to the place it was written for.
 //!
 //! The polynomial is Castagnoli's (RFC 3720, appendix B.4). A frame's checksum starts from a seed made of the store id,
-//! the epoch and the log id, xored with the frame's offset. The seed of one offset under two log ids always differs, so what
-//! a recycled extent held before never verifies.
+//! the epoch and the log id, xored with the frame's offset. Within an epoch the seeds of two log ids (that share their upper
+//! 32 bits) always differ, so what a recycled extent held before never verifies.
 
 use crc::{CRC_32_ISCSI, Crc, NoTable, Table};
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_at_the_same_place_never_verify_under_another_log_id() {
+    fn the_same_bytes_at_the_same_place_never_verify_under_another_log_id_of_the_epoch() {
         let store = StoreId([7; 16]);
         let of = |log| Seed::wal::<TableCheck>(store, Epoch(3), LogId(log)).at(4096);
         let mut seen = std::collections::HashSet::new();

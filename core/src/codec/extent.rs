@@ -1,7 +1,7 @@
 //! The extent header: the first frame of every segment and snapshot.
 //!
 //! ```text
-//!  0       8     10   11    12         16          20           24       40     48    52    60       68       76   80    88    96
+//!  0       8     10   11    12         16          20           24       40     48    52    60      68      72      80    88   96
 //!  | magic | ver | role | 0 | write u32 | align u32 | bytes u32 | store | log | epoch | fence | s.log | s.off | s.lsn | rev | ms |
 //! ```
 //!

@@ -175,7 +175,9 @@ impl Reader {
                 }
                 Kind::Mark => return self.mark(frame.payload, bytes),
                 Kind::Pad => {
+                    let sealed = self.sealed;
                     self.step(bytes);
+                    self.sealed = sealed;
                     window = window.get(frame.bytes..).unwrap_or_default();
                 }
                 _ => return Item::Stop(Found::Bad),

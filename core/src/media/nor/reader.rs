@@ -287,6 +287,11 @@ impl Reader {
         };
         let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
         let emitted = self.emitted.unwrap_or_default();
+        if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.at < from) {
+            // It carries the record behind the pending one, which was complete before.
+            self.state = State::Emit { ended: false };
+            return Step::On;
+        }
         let carries_new = lsn == emitted.next() && lsn.0 > 0;
         let loses_pending = self.pending && self.last.is_some_and(|last| last.from < from);
         let bad = self.bad.filter(|bad| *bad < from);
