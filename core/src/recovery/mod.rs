@@ -1,4 +1,4 @@
-//! Recovery: the only door to a [`Store`](crate::store::Store).
+//! Recovery: the only door to a [`Store`].
 //!
 //! ```text
 //!  Manifest ─► Headers ─► Snapshot ─► Replay ─► (Scan) ─► Rewrite ─► Open ─► Done

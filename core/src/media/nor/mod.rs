@@ -128,7 +128,7 @@ impl Geometry {
         let overhead = FRAME_HEADER + RESUME_BODY + self.word;
         let block = self.block_bytes.saturating_sub(self.frames_at() + self.burn() + overhead);
         let scratch = if scratch > 1 << 16 { 1 << 16 } else { (scratch & !31) as u32 };
-        let lent = scratch.saturating_sub(RECORD_AT + PEEK + 2 * self.word);
+        let lent = scratch.saturating_sub(RECORD_AT + 2 * self.word);
         if block < lent { block } else { lent }
     }
 
@@ -238,8 +238,6 @@ const FRAME_HEADER: u32 = HEADER as u32;
 const RESUME_BODY: u32 = 16;
 /// Where in the scratch the bytes of a record stand while it is written, so that a RESUME and burnt bytes fit before them.
 const RECORD_AT: u32 = 56;
-/// A frame that is followed by this many bytes of another one was complete before a RESUME could void it.
-const PEEK: u32 = 8;
 /// What an erased byte reads as.
 const ERASED: u8 = 0xff;
 

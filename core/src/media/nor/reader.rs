@@ -5,14 +5,14 @@
 //!    final      pending ───── search ──────────►   voids it             final
 //! ```
 //!
-//! A frame that is directly followed by another one was complete. One that is not is *pending*: a RESUME may follow that voids
-//! it or carries it. So the rest of the block is searched first, and then the beginning of the next block.
+//! A frame that is directly followed by another one was complete. Until that is known it is *pending*: a RESUME may follow that
+//! voids it or carries it. So the rest of the block is searched first, and then the beginning of the next block.
 //!
 //! Invariants: records come out with dense LSNs, each once; what comes out verified at its own place.
 
 use super::header::{Open, Opened};
-use super::view::{Range, View, is_empty, is_erased};
-use super::{FRAME_HEADER, Fetch, Last, PEEK, Place, RESUME_BODY, Volume};
+use super::view::{Range, View, is_erased};
+use super::{FRAME_HEADER, Fetch, Last, Place, RESUME_BODY, Volume};
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::extent::Take;
 use crate::codec::frame::{Frame, Framing, HEADER, Kind, Parsed};
@@ -222,37 +222,29 @@ impl Reader {
 
     fn frames<C: Checksum>(&mut self, scratch: &mut [u8]) -> Result<Step, Fetch> {
         let limit = self.volume.geometry.block_bytes.saturating_sub(self.at.offset);
-        let mut need = FRAME_HEADER.min(limit);
         let most = scratch.len() & !31;
-        loop {
-            if need as usize > most {
-                return Ok(self.begin_search());
-            }
-            let window = self.view.want(scratch, self.range(self.at.offset, need))?;
-            let frame = match self.framing.decode::<C>(window, u64::from(self.at.offset), u64::from(limit)) {
-                Parsed::Need(bytes) => {
-                    need = u32::try_from(bytes).unwrap_or(u32::MAX);
-                    continue;
-                }
-                Parsed::Blank | Parsed::Bad => return Ok(self.begin_search()),
+        let mut need = FRAME_HEADER.min(limit);
+        while need as usize <= most {
+            // The pending frame stays in the scratch if it fits, so that it need not be read again.
+            let before = self.last.filter(|last| self.pending && last.at.sequence == self.at.sequence);
+            let lead = before.map_or(0, |last| self.at.offset.saturating_sub(last.at.offset));
+            let lead = if lead.saturating_add(need) as usize <= most { lead } else { 0 };
+            let window = self.view.want(scratch, self.range(self.at.offset - lead, lead + need))?;
+            let window = window.get(lead as usize..).unwrap_or_default();
+            match self.framing.decode::<C>(window, u64::from(self.at.offset), u64::from(limit)) {
+                Parsed::Need(bytes) => need = u32::try_from(bytes).unwrap_or(u32::MAX),
+                Parsed::Blank | Parsed::Bad => break,
                 Parsed::Newer(_) => return Ok(Step::Newer(self.at)),
-                Parsed::Frame(frame) => frame,
-            };
-            let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
-            let with_next = bytes.saturating_add(PEEK).min(limit);
-            if need < with_next && with_next as usize <= most {
-                need = with_next;
-                continue;
+                Parsed::Frame(frame) => {
+                    return Ok(match frame.kind {
+                        Kind::Record => self.record(frame),
+                        Kind::Resume => self.resume(frame),
+                        _ => Step::Newer(self.at),
+                    });
+                }
             }
-            let next = window.get(frame.bytes..).unwrap_or_default();
-            let followed =
-                next.len() >= PEEK as usize && !is_empty(next.get(..PEEK as usize).unwrap_or_default());
-            return Ok(match frame.kind {
-                Kind::Record => self.record(frame, followed),
-                Kind::Resume => self.resume(frame, followed),
-                _ => Step::Newer(self.at),
-            });
         }
+        Ok(self.begin_search())
     }
 
     fn begin_search(&mut self) -> Step {
@@ -261,26 +253,36 @@ impl Reader {
         Step::On
     }
 
-    fn record(&mut self, frame: Frame<'_>, followed: bool) -> Step {
+    /// Makes the frame the pending one; the one before it can't be void any more and comes out.
+    fn record(&mut self, frame: Frame<'_>) -> Step {
         if let Some(bad) = self.bad {
             return Step::Corrupt(bad);
-        }
-        if self.pending {
-            self.state = State::Emit { ended: false };
-            return Step::On;
         }
         let lsn = self.expected();
         if frame.seq != lsn.low_byte() {
             return Step::Corrupt(self.at);
         }
+        let step = match self.last.filter(|_| self.pending) {
+            None => Step::On,
+            Some(last)
+                if self.view.holds(self.volume.geometry.block_of(last.at.sequence), last.at.offset) =>
+            {
+                self.out(&last)
+            }
+            Some(_) => {
+                self.state = State::Emit { ended: false };
+                return Step::On;
+            }
+        };
         let len = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
         self.last = Some(Last { lsn, at: self.at, from: self.at, len, resume: false });
         self.pending = true;
-        self.step_over(&frame, followed)
+        self.step_over(&frame);
+        step
     }
 
     /// Takes over what the RESUME carries, and voids what it voids.
-    fn resume(&mut self, frame: Frame<'_>, followed: bool) -> Step {
+    fn resume(&mut self, frame: Frame<'_>) -> Step {
         let mut body = Take(frame.payload);
         let (Some(lsn), Some(sequence), Some(offset)) = (body.u64(), body.u32(), body.u32()) else {
             return Step::Newer(self.at);
@@ -305,22 +307,15 @@ impl Reader {
         self.last = (lsn.0 > 0).then_some(Last { lsn, at: self.at, from, len, resume: true });
         self.pending = carries_new;
         self.bad = None;
-        self.step_over(&frame, followed)
+        self.step_over(&frame);
+        Step::On
     }
 
-    /// Goes behind the frame at `at`; the pending record comes out if nothing can void it any more.
-    fn step_over(&mut self, frame: &Frame<'_>, followed: bool) -> Step {
-        let start = self.at.offset;
-        self.at.offset = start.saturating_add(u32::try_from(frame.bytes).unwrap_or(u32::MAX));
+    fn step_over(&mut self, frame: &Frame<'_>) {
+        let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
+        self.at.offset = self.at.offset.saturating_add(bytes);
         self.holds_frame = true;
-        if !followed {
-            return self.begin_search();
-        }
         self.state = State::Frames;
-        match self.last.filter(|_| self.pending) {
-            None => Step::On,
-            Some(last) => self.out(&last),
-        }
     }
 
     fn out(&mut self, last: &Last) -> Step {

@@ -59,6 +59,11 @@ impl View {
         offset.saturating_sub(self.offset) as usize
     }
 
+    /// Whether what stands in the scratch begins at or before this byte.
+    pub(super) fn holds(&self, block: u32, offset: u32) -> bool {
+        self.block == block && self.offset <= offset && self.len > 0
+    }
+
     /// Nothing stands in the scratch any more.
     pub(super) fn forget(&mut self) {
         self.len = 0;
