@@ -25,6 +25,8 @@ pub struct Plan {
     pub unreadable: Option<usize>,
     /// The newest snapshot is said to be damaged, if there is another one.
     pub reject: bool,
+    /// The medium is damaged: a revision that nothing on it names may be gone, and its claims with it.
+    pub damaged: bool,
     /// What time it is.
     pub now: Now,
 }
@@ -57,6 +59,8 @@ pub struct Opened {
     pub calls: usize,
     /// Segments that were passed on the way.
     pub passed: Passed,
+    /// Damage that was found and that nobody did.
+    pub damage: u32,
 }
 
 /// Which rows of the verdict table led on.
@@ -79,6 +83,7 @@ pub struct Boot<'a> {
     transcript: &'a mut Transcript,
     recovery: SimRecovery,
     names: Option<Vec<File>>,
+    rejected: u32,
     state: State,
     orphans: Vec<Extent>,
     calls: usize,
@@ -117,6 +122,7 @@ impl<'a> Boot<'a> {
             chance,
             transcript,
             names: None,
+            rejected: 0,
             state: State::default(),
             orphans: Vec::new(),
             calls: 0,
@@ -183,6 +189,7 @@ impl<'a> Boot<'a> {
     fn load(&mut self, snapshot: Snapshot) -> Verdict {
         let others = self.recovery.manifest().snapshots.as_slice().len() > 1;
         let reject = others && core::mem::take(&mut self.plan.reject);
+        self.rejected += u32::from(reject);
         let file = self.disk.content(File::Snapshot(snapshot.number)).unwrap_or_default();
         let store = self.recovery.manifest().store;
         let state = crate::state::decode(store, snapshot, file).filter(|_| !reject);
@@ -255,7 +262,9 @@ impl<'a> Boot<'a> {
         if bytes.buffer == Buffer::Window {
             return Ok(());
         }
-        self.oracle.log_id_is_new(header.store, header.log)?;
+        if !self.plan.damaged {
+            self.oracle.log_id_is_new(header.store, header.log)?;
+        }
         self.begun.push((header.store, header.log));
         Ok(())
     }
@@ -277,7 +286,8 @@ impl<'a> Boot<'a> {
             );
         }
         let (state, orphans, calls) = (self.state, self.orphans, self.calls);
-        let opened = Opened { store, report, state, witnessed, orphans, calls, passed };
+        let damage = report.damaged_snapshots - self.rejected + report.unneeded_damage;
+        let opened = Opened { store, report, state, witnessed, orphans, calls, passed, damage };
         Ok((Ending::Opened(Box::new(opened)), self.begun))
     }
 }

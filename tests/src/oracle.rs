@@ -223,6 +223,14 @@ impl Oracle {
         broken("it starts after a plain crash", format!("{refusal:?}"))
     }
 
+    /// A plain crash leaves nothing that looks like damage.
+    pub fn nothing_is_damaged(&self, found: u32) -> Verdict {
+        if found == 0 {
+            return Ok(());
+        }
+        broken("a plain crash damages nothing", format!("{found} snapshots or segments are called damaged"))
+    }
+
     /// Damage to settled data is never passed over: what was witnessed is there, or the store refused.
     pub fn damage_is_not_silent(&self, witnessed: Lsn, recovered: State) -> Verdict {
         if recovered.next() >= witnessed {

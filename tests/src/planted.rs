@@ -104,16 +104,28 @@ impl Garden {
             copy: target.join("planted/sources"),
             target: target.join("planted/target"),
         };
-        let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+        fs::create_dir_all(&garden.copy)?;
+        garden.write_manifests()?;
+        garden.clear()?;
+        Ok(garden)
+    }
+
+    /// The copy is a workspace of core and of the simulation alone, so that little is built.
+    fn write_manifests(&self) -> io::Result<()> {
+        let manifest = fs::read_to_string(self.root.join("Cargo.toml"))?;
         let members = |line: &str| line.starts_with("members") || line.starts_with("default-members");
         let mut lines: Vec<&str> = manifest.lines().filter(|line| !members(line)).collect();
         let at = lines.iter().position(|line| *line == "[workspace]").unwrap_or(0);
         lines.insert(at + 1, "members = [\"core\", \"tests\"]");
-        fs::create_dir_all(&garden.copy)?;
-        write_changed(&garden.copy.join("Cargo.toml"), (lines.join("\n") + "\n").as_bytes())?;
-        fs::copy(root.join("Cargo.lock"), garden.copy.join("Cargo.lock"))?;
-        garden.clear()?;
-        Ok(garden)
+        write_changed(&self.copy.join("Cargo.toml"), (lines.join("\n") + "\n").as_bytes())?;
+        fs::copy(self.root.join("Cargo.lock"), self.copy.join("Cargo.lock"))?;
+        let modules: String = SIMULATION.iter().map(|module| format!("pub mod {module};\n")).collect();
+        fs::create_dir_all(self.copy.join("tests/src"))?;
+        write_changed(&self.copy.join("tests/Cargo.toml"), PACKAGE.as_bytes())?;
+        write_changed(
+            &self.copy.join("tests/src/lib.rs"),
+            format!("//! The simulation.\n{modules}").as_bytes(),
+        )
     }
 
     /// Plants the bug (or none, to see that the suite is silent then), builds the copy and lets worlds live in it.
@@ -153,12 +165,47 @@ impl Garden {
 
     /// Makes the copy equal to the sources.
     fn clear(&self) -> io::Result<()> {
-        for package in ["core", "tests"] {
-            copy_tree(&self.root.join(package), &self.copy.join(package))?;
+        copy_tree(&self.root.join("core"), &self.copy.join("core"))?;
+        let (from, to) = (self.root.join("tests/src"), self.copy.join("tests/src"));
+        for module in SIMULATION {
+            let file = format!("{module}.rs");
+            if from.join(&file).exists() {
+                write_changed(&to.join(&file), &fs::read(from.join(&file))?)?;
+            }
+            if from.join(module).exists() {
+                copy_tree(&from.join(module), &to.join(module))?;
+            }
         }
-        Ok(())
+        fs::create_dir_all(to.join("bin"))?;
+        write_changed(&to.join("bin/soak.rs"), &fs::read(from.join("bin/soak.rs"))?)
     }
 }
+
+/// The modules of this package that `soak posix` needs.
+const SIMULATION: [&str; 12] = [
+    "boot",
+    "chance",
+    "coverage",
+    "oracle",
+    "posix",
+    "script",
+    "setup",
+    "soak",
+    "state",
+    "transcript",
+    "witness",
+    "world",
+];
+
+const PACKAGE: &str = r#"[package]
+name = "strandline-tests"
+version.workspace = true
+edition.workspace = true
+
+[dependencies]
+crc32c.workspace = true
+strandline-core.workspace = true
+"#;
 
 fn killed(said: &str) -> Fate {
     let broken = said.lines().find_map(|line| line.strip_prefix("broken: "));
@@ -173,17 +220,14 @@ fn last_line(text: &str) -> String {
     text.lines().find(|line| line.contains("panicked")).unwrap_or("it stopped without a word").to_owned()
 }
 
-/// Copies what is Rust or a manifest; files that are equal keep their times, so that little is built again.
+/// Copies a directory; files that are equal keep their times, so that little is built again.
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
-        let skipped = ["fuzz", "bench", "firmware", "planted", "golden", "target"];
         if entry.file_type()?.is_dir() {
-            if !skipped.contains(&&*entry.file_name().to_string_lossy()) {
-                copy_tree(&path, &target)?;
-            }
+            copy_tree(&path, &target)?;
         } else {
             write_changed(&target, &fs::read(&path)?)?;
         }

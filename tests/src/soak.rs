@@ -1,7 +1,8 @@
 //! Runs many worlds, and makes a broken promise small enough to read.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
+use std::time::Instant;
 
 use crate::coverage::Coverage;
 use crate::oracle::Violation;
@@ -89,7 +90,6 @@ struct Shared {
 }
 
 /// Lets one world live.
-#[must_use]
 pub fn live(script: &Script, transcript: Transcript) -> (World, Result<(), Violation>) {
     let mut world = World::new(script.setup, transcript);
     let verdict = world.run(script);

@@ -320,7 +320,7 @@ impl Disk {
             return Rc::clone(&self.left);
         }
         let dead = self.inodes.iter().enumerate().filter(|(number, _)| !self.directories.names(*number));
-        let newest = dead.map(|(_, inode)| inode.cached()).filter(|content| !content.is_empty()).last();
+        let newest = dead.map(|(_, inode)| inode.cached()).rfind(|content| !content.is_empty());
         newest.map_or_else(|| Rc::clone(&self.left), |content| Rc::new(content.to_vec()))
     }
 }

@@ -115,6 +115,7 @@ impl World {
 
     fn judge(&mut self, loss: Loss, opened: &Opened) -> Verdict {
         self.oracle.nothing_is_lost(loss, opened.state)?;
+        self.oracle.nothing_is_damaged(opened.damage)?;
         self.oracle.epochs_rise((opened.report.store, opened.report.epoch))
     }
 
@@ -273,12 +274,12 @@ impl Probe<'_> {
         }
         let file = chance.pick(&files);
         let witnessed = witnessed(&self.disk, self.world.setup.geometry);
-        let bit = chance.below(self.disk.content(file).map_or(0, <[u8]>::len) * 8);
+        let bit = pick_bit(self.disk.content(file).unwrap_or_default(), chance);
         self.transcript
             .note(|| format!("        bit {} of byte {} in {}", bit % 8, bit / 8, file.name("log")));
         self.disk.flip(file, bit);
         let witnessed = witnessed.max(if clean.report.fresh { Lsn::FIRST } else { clean.witnessed });
-        match self.boot(plan, chance)? {
+        match self.boot(Plan { damaged: true, ..plan }, chance)? {
             Ending::Opened(opened) => self.world.oracle.damage_is_not_silent(witnessed, opened.state),
             Ending::Refused(_) | Ending::Cut => Ok(()),
         }
@@ -317,6 +318,18 @@ impl Probe<'_> {
         self.go_down(chance);
         self.start(plan, chance).map(|_| ())
     }
+}
+
+/// A bit of a byte that holds something, if a few tries find one.
+fn pick_bit(content: &[u8], chance: &mut Chance) -> usize {
+    let mut byte = 0;
+    for _ in 0..12 {
+        byte = chance.below(content.len());
+        if content.get(byte).is_none_or(|byte| *byte != 0) {
+            break;
+        }
+    }
+    byte * 8 + chance.below(8)
 }
 
 /// The medium showed other bytes at the second read: a page that a failed sync left was dropped in between.
