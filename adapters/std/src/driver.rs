@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Driving is a role, not a thread: an appender that has to wait takes it if it is free, so that a single client's write and
-//! sync run on its own thread; otherwise the driver thread has it. Two halves take turns: one is written while the other fills.
+//! sync run on its own thread; otherwise the driver thread has it. With `write_on_wait` a task that asks for its
+//! acknowledgement takes it for one write, so that no thread is woken between an append and its reply. Two halves take turns: one is written while the other fills.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 use core::time::Duration;
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) dir: Dir,
     pub(crate) mode: Mode,
     pub(crate) batch_bytes: usize,
+    /// Appends wake nobody: whoever waits for an acknowledgement writes.
+    write_on_wait: bool,
     pub(crate) counters: Counters,
     /// Everything below is acknowledged, or durable.
     acknowledged: AtomicU64,
@@ -64,8 +68,9 @@ pub(crate) struct State {
     driving: bool,
     /// Whoever drives has gone to sleep and must be woken for work.
     asleep: bool,
-    /// The driver thread rests.
+    /// The driver thread rests, at the latest until this time.
     resting: bool,
+    rest_until: Option<Ticks>,
     stopping: bool,
     /// Why the store halted.
     pub(crate) failure: Option<String>,
@@ -95,6 +100,7 @@ impl Shared {
         dir: Dir,
         mode: Mode,
         batch_bytes: usize,
+        write_on_wait: bool,
         started: Instant,
         listener: Listener,
     ) -> Self {
@@ -108,6 +114,7 @@ impl Shared {
                 driving: false,
                 asleep: false,
                 resting: false,
+                rest_until: None,
                 stopping: false,
                 failure: None,
                 lanes: None,
@@ -118,6 +125,7 @@ impl Shared {
             dir,
             mode,
             batch_bytes,
+            write_on_wait: write_on_wait && mode != Mode::Always,
             counters: Counters::default(),
             acknowledged: AtomicU64::new(acknowledged),
             durable: AtomicU64::new(durable),
@@ -156,7 +164,9 @@ impl Shared {
             self.make_ready(state, record.len(), priority)?;
             taken = state.store.append(record, priority);
         }
-        self.nudge(state);
+        if !self.write_on_wait {
+            self.nudge(state);
+        }
         taken
     }
 
@@ -199,7 +209,9 @@ impl Shared {
                     }
                 }
                 other => {
-                    self.nudge(state);
+                    if !self.write_on_wait || other.is_err() {
+                        self.nudge(state);
+                    }
                     return other;
                 }
             }
@@ -230,6 +242,12 @@ impl Shared {
         let mut state = self.state.lock();
         if self.progress(kind) > lsn {
             return Ok(true);
+        }
+        if self.write_on_wait && kind == Kind::Acknowledged && !state.driving && state.lanes.is_some() {
+            state = self.drive_here(state);
+            if self.progress(kind) > lsn {
+                return Ok(true);
+            }
         }
         if self.is_halted() {
             drop(state);
@@ -343,6 +361,24 @@ impl Shared {
             self.room.notify_all();
         }
         (state, idle_until)
+    }
+
+    /// Carries out what there is to do now, on a thread that must not be kept for long. The driver thread keeps the time, and
+    /// goes on if there is more.
+    fn drive_here<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let left = Cell::new(POLLS_HERE);
+        let is_enough = |_: &Self| left.replace(left.get().saturating_sub(1)) == 0;
+        let (mut state, until) = self.drive(state, Role::Thread, &is_enough);
+        let sooner = match (until, state.rest_until) {
+            (Some(until), Some(rest)) => until < rest,
+            (Some(_), None) => true,
+            (None, _) => left.get() == 0,
+        };
+        if state.resting && sooner {
+            state.resting = false;
+            self.rest.notify_one();
+        }
+        state
     }
 
     /// An appender that drives waits for company, or for another thread's sync.
@@ -501,6 +537,7 @@ impl Shared {
             }
             if !state.stopping {
                 state.resting = true;
+                state.rest_until = idle_until;
                 self.wait_on(&self.rest, &mut state, idle_until);
                 state.resting = false;
             }
@@ -559,6 +596,9 @@ impl State {
             store.halted().map(|failure| self.failure.clone().unwrap_or_else(|| format!("{failure:?}")));
     }
 }
+
+/// Enough for a batch, the events around it, and one more.
+const POLLS_HERE: u32 = 8;
 
 /// Who drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,7 @@ pub struct Options {
     pub(crate) geometry: Geometry,
     pub(crate) batch_bytes: usize,
     pub(crate) compress: bool,
+    pub(crate) write_on_wait: bool,
     pub(crate) discard_from: Option<Lsn>,
     pub(crate) keep_all: bool,
     pub(crate) listener: Listener,
@@ -59,6 +60,7 @@ impl Options {
             geometry: Geometry::HOST,
             batch_bytes: 256 << 10,
             compress: true,
+            write_on_wait: false,
             discard_from: None,
             keep_all: false,
             listener: Box::new(|_, _| {}),
@@ -111,6 +113,15 @@ impl Options {
     #[must_use]
     pub fn compress(mut self, compress: bool) -> Self {
         self.compress = compress;
+        self
+    }
+
+    /// For callers that wait for every record with [`Log::poll_wait`]: in the modes whose acknowledgement is the write, an append
+    /// wakes no thread, and the first that asks writes what all have appended, on its own thread. A record that nobody
+    /// asks for is written with the next one.
+    #[must_use]
+    pub fn write_on_wait(mut self, on: bool) -> Self {
+        self.write_on_wait = on;
         self
     }
 
@@ -207,7 +218,15 @@ impl Log {
         let kept = Arc::new((Mutex::new(0), Condvar::new()));
         let listener = announce(options.listener, kept.clone());
         let mode = options.config.mode;
-        let shared = Arc::new(Shared::new(store, dir, mode, options.batch_bytes, started, listener));
+        let shared = Arc::new(Shared::new(
+            store,
+            dir,
+            mode,
+            options.batch_bytes,
+            options.write_on_wait,
+            started,
+            listener,
+        ));
         let threads = shared.start().map_err(|error| OpenError::Refused(format!("threads: {error}")))?;
         let inner = Inner {
             shared,
