@@ -33,6 +33,7 @@ pub fn options(config: &Config) -> Options {
         .mode(mode)
         .segment_bytes(segment_bytes(config))
         .batch_bytes(wal.batch_bytes)
+        .write_on_wait(true)
         .keep_snapshots(config.snapshot.keep_count)
         .compress(config.snapshot.compression)
         .keep_all(wal.conservative_mode)
