@@ -1,9 +1,11 @@
 //! Writing on the thread that asks: nobody waits for ever, and what was acknowledged is there.
 
+use core::task::Waker;
+use core::time::Duration;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use strandline::{BadState, Log, Lsn, Mode, Options, Priority, Replay};
 
