@@ -38,7 +38,7 @@ impl View {
             scratch.copy_within(moved, 0);
         }
         // Whole words only: some controllers check a word at once.
-        let room = u32::try_from(scratch.len() & !31).unwrap_or(u32::MAX & !31).saturating_sub(kept);
+        let room = u32::try_from(scratch.len() & !31).unwrap_or(!31).saturating_sub(kept);
         let from = range.offset.saturating_add(kept);
         self.block = range.block;
         self.offset = range.offset;
