@@ -33,6 +33,8 @@ pub(super) struct Path {
     fence: Option<Lsn>,
     need: usize,
     stop: Option<Found>,
+    /// Replay stopped at a record that the loaded snapshot holds.
+    covered: bool,
     /// A bit for each manifest extent that does not exist.
     pub(super) missing_manifests: u8,
 }
@@ -92,6 +94,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             next: from.lsn,
             need: HEADER,
             stop: None,
+            covered: false,
             fence: None,
             missing_manifests: self.path.missing_manifests,
         };
@@ -181,13 +184,17 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             self.report.time = self.report.time.max(reader.time);
             self.report.sealed = reader.sealed;
         }
+        if self.path.next < self.base.lsn {
+            self.path.next = self.base.lsn;
+            self.path.covered = true;
+        }
         let fenced = self.fenced();
         let rotated = self.rotated();
         let evidence = Evidence {
             found: Some(found),
             fenced: fenced.is_some(),
             rotated: rotated.is_some(),
-            settled: self.settled.position > self.path.place,
+            settled: self.was_settled(),
             followed: true,
         };
         match (judge(evidence), fenced.or(rotated)) {
@@ -200,6 +207,15 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             _ => self.begin_scan(found),
         }
         None
+    }
+
+    /// Whether something that is missing here was durable. What the snapshot holds is not missing.
+    fn was_settled(&self) -> bool {
+        if self.path.covered {
+            self.settled.lsn > self.path.next
+        } else {
+            self.settled.position > self.path.place
+        }
     }
 
     /// The first segment of the highest epoch whose fence is at or below the expected LSN.
@@ -309,7 +325,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
     /// Everything that can be known is known: clean, torn or corrupt.
     fn scanned(&mut self, behind: Behind) {
-        let settled = self.settled.position > behind.place;
+        let settled = self.was_settled();
         let evidence = Evidence {
             found: Some(behind.found),
             fenced: false,
@@ -328,6 +344,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if self.manifest.segments.as_slice().iter().any(|segment| missing(&segment)) {
             return self.corrupt(behind.announced, true);
         }
+        self.report.unneeded_damage += u32::from(self.path.covered);
         self.report.void_bytes = behind.void_bytes;
         self.report.void_until = behind.announced;
         self.end_of_log(verdict);
@@ -340,7 +357,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let at = if missing {
             listed.iter().find(gone)
         } else {
-            self.path.index.and_then(|index| listed.get(index))
+            // Where the next segment is gone, the log ends too early at the end of a segment that is whole.
+            self.path.index.and_then(|index| listed.get(index + 1).filter(gone).or(listed.get(index)))
         };
         let damage = Damage {
             extent: at.map(|segment| Extent::wal(segment.extent)),
