@@ -225,10 +225,7 @@ impl Reader {
         let most = scratch.len() & !31;
         let mut need = FRAME_HEADER.min(limit);
         while need as usize <= most {
-            // The pending frame stays in the scratch if it fits, so that it need not be read again.
-            let before = self.last.filter(|last| self.pending && last.at.sequence == self.at.sequence);
-            let lead = before.map_or(0, |last| self.at.offset.saturating_sub(last.at.offset));
-            let lead = if lead.saturating_add(need) as usize <= most { lead } else { 0 };
+            let lead = self.kept().filter(|lead| lead.saturating_add(need) as usize <= most).unwrap_or(0);
             let window = self.view.want(scratch, self.range(self.at.offset - lead, lead + need))?;
             let window = window.get(lead as usize..).unwrap_or_default();
             match self.framing.decode::<C>(window, u64::from(self.at.offset), u64::from(limit)) {
@@ -245,6 +242,13 @@ impl Reader {
             }
         }
         Ok(self.begin_search())
+    }
+
+    /// Bytes from the pending frame to `at`, if it still stands in the scratch: then it need not be read again.
+    fn kept(&self) -> Option<u32> {
+        let last = self.last.filter(|last| self.pending && last.at.sequence == self.at.sequence)?;
+        let block = self.volume.geometry.block_of(last.at.sequence);
+        self.view.holds(block, last.at.offset).then(|| self.at.offset.saturating_sub(last.at.offset))
     }
 
     fn begin_search(&mut self) -> Step {
