@@ -95,7 +95,8 @@ impl Setup {
     /// It ended, or did not get ready in time.
     pub fn start(&self) -> Result<Server, Ended> {
         let mut server = self.launch()?;
-        if !server.output.wait_for(READY, PATIENCE) {
+        // One line on each stream: everything that it says about its start has arrived then.
+        if !server.output.wait_for(RECOVERED, PATIENCE) || !server.output.wait_for(READY, PATIENCE) {
             return Err(server.kill());
         }
         server.ready = true;
@@ -385,5 +386,7 @@ fn address(line: &str, name: &str) -> Option<SocketAddr> {
 
 /// In the line with the addresses, which is written before recovery begins.
 const LISTENING: &str = "listening; recovery begins";
+/// In the last log line of a start, after what was recovered.
+const RECOVERED: &str = "ready version=";
 /// In the last line of the message that says what was recovered.
 const READY: &str = "/kv/get/hello";
