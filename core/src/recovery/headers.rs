@@ -79,7 +79,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             }
             return;
         }
-        self.settled = self.settled.max(header.settled);
+        // The revision that opened the epoch knows what was settled before it, less what an operator chose to discard.
+        if header.epoch >= self.manifest.head.epoch {
+            self.settled = self.settled.max(header.settled);
+        }
         let Some(at) = self.manifest.segments.as_slice().iter().position(|segment| segment.extent == number)
         else {
             if !self.manifest.free.as_slice().iter().any(|free| free.extent == number) {

@@ -29,6 +29,8 @@ pub(super) struct Rewrite {
     /// Everything in this segment before this offset is durable or has been written again.
     written: u32,
     reader: Reader,
+    /// What this segment holds from here on is void.
+    fence: Option<Lsn>,
     need: usize,
     /// The header in front of the reader has not been verified again yet.
     unheaded: bool,
@@ -67,7 +69,12 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let from = self.settled.max(self.base);
         self.forget();
         let segments = self.manifest.segments.as_slice();
-        let index = segments.iter().position(|segment| segment.log >= from.position.log);
+        // Replay passes only segments with a header, but it may have begun inside one.
+        let passed = |segment: &Segment| {
+            let inside = segment.log == from.position.log && from.position.offset > 0;
+            inside || (segment.log >= from.position.log && segment.state == SegmentState::Headed)
+        };
+        let index = segments.iter().position(passed);
         self.stage = Stage::Open(Opening::Drop);
         if from.position < self.report.end
             && let Some(index) = index
@@ -92,11 +99,14 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             (Settled { position, lsn: segment.fence }, 0)
         };
         let reader = self.reader(start.position, start.lsn, segment.epoch, segment.geometry);
+        let newer = self.manifest.segments.as_slice().get(index..).unwrap_or_default().iter();
+        let fence = newer.filter(|newer| newer.epoch > segment.epoch).map(|newer| newer.fence).min();
         self.forget();
         self.stage = Stage::Rewrite(Rewrite {
             index,
             written,
             reader: if start == self.base { reader.from_border() } else { reader },
+            fence,
             need: HEADER,
             unheaded: written == 0,
             dirty: false,
@@ -139,6 +149,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     /// Reads the frames that the window holds.
     fn verify_window(&self, rewrite: &mut Rewrite) {
         loop {
+            if rewrite.fence.is_some_and(|fence| fence <= rewrite.reader.expected()) {
+                rewrite.stopped = true;
+                return;
+            }
             match rewrite.reader.next::<C>(self.window_at(u64::from(rewrite.reader.offset()))) {
                 Item::Record { .. } | Item::Mark(_) => rewrite.need = HEADER,
                 Item::Need(bytes) => {

@@ -187,6 +187,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if self.path.next < self.base.lsn {
             self.path.next = self.base.lsn;
             self.path.covered = true;
+            self.report.unneeded_damage += 1;
         }
         let fenced = self.fenced();
         let rotated = self.rotated();
@@ -344,7 +345,6 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if self.manifest.segments.as_slice().iter().any(|segment| missing(&segment)) {
             return self.corrupt(behind.announced, true);
         }
-        self.report.unneeded_damage += u32::from(self.path.covered);
         self.report.void_bytes = behind.void_bytes;
         self.report.void_until = behind.announced;
         self.end_of_log(verdict);
