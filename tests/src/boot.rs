@@ -27,6 +27,8 @@ pub struct Plan {
     pub reject: bool,
     /// The medium is damaged: a revision that nothing on it names may be gone, and its claims with it.
     pub damaged: bool,
+    /// The operator goes past damage at this record.
+    pub discard_from: Option<Lsn>,
     /// What time it is.
     pub now: Now,
 }
@@ -114,7 +116,7 @@ impl<'a> Boot<'a> {
         let mut fresh = StoreId::default();
         chance.fill(&mut fresh.0);
         Self {
-            recovery: setup.recovery(fresh),
+            recovery: setup.recovery(fresh, plan.discard_from),
             setup,
             oracle,
             plan,

@@ -5,7 +5,7 @@ use strandline_core::geometry::Geometry;
 use strandline_core::manifest::{FreeExtent, Loan, Segment, Snapshot};
 use strandline_core::recovery::{Memory, Options, Recovery, Scope};
 use strandline_core::store::{Config, Mode, Store};
-use strandline_core::types::StoreId;
+use strandline_core::types::{Lsn, StoreId};
 
 use crate::chance::Chance;
 use crate::posix::Profile;
@@ -94,14 +94,9 @@ impl Setup {
 
     /// A recovery of this store.
     #[must_use]
-    pub fn recovery(&self, fresh: StoreId) -> SimRecovery {
-        let options = Options {
-            config: self.config,
-            geometry: self.geometry,
-            fresh,
-            discard_from: None,
-            scope: Scope::Open,
-        };
+    pub fn recovery(&self, fresh: StoreId, discard_from: Option<Lsn>) -> SimRecovery {
+        let options =
+            Options { config: self.config, geometry: self.geometry, fresh, discard_from, scope: Scope::Open };
         SimRecovery::new(options, self.memory())
     }
 

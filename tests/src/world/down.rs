@@ -269,7 +269,8 @@ impl Probe<'_> {
         self.disk = before;
         self.begun.clear();
         let files: Vec<_> = self.disk.files().collect();
-        if files.is_empty() {
+        // A page that a failed sync left may go at any read, with the witness in it.
+        if files.is_empty() || self.world.oracle.is_undecided() {
             return Ok(());
         }
         let file = chance.pick(&files);
@@ -281,7 +282,25 @@ impl Probe<'_> {
         let witnessed = witnessed.max(if clean.report.fresh { Lsn::FIRST } else { clean.witnessed });
         match self.boot(Plan { damaged: true, ..plan }, chance)? {
             Ending::Opened(opened) => self.world.oracle.damage_is_not_silent(witnessed, opened.state),
+            Ending::Refused(Refusal::Corrupt(damage)) => self.discard(damage.lsn, plan, chance),
             Ending::Refused(_) | Ending::Cut => Ok(()),
+        }
+    }
+
+    /// The operator goes past the damage: the records before it are there, the loss is recorded, and it stays like that.
+    fn discard(&mut self, from: Lsn, plan: Plan, chance: &mut Chance) -> Verdict {
+        self.transcript.note(|| format!("        discard from {from}"));
+        let losses = match self.boot(Plan { discard_from: Some(from), damaged: true, ..plan }, chance)? {
+            Ending::Opened(opened) if opened.state.next() == from => opened.store.losses().to_vec(),
+            ending => return broken("an operator may go past damage", format!("{ending:?}")),
+        };
+        if losses.last().is_none_or(|loss| loss.from != from) {
+            return broken("a discarded record is remembered", format!("{losses:?}"));
+        }
+        self.go_down(chance);
+        match self.boot(Plan { damaged: true, ..plan }, chance)? {
+            Ending::Opened(again) if again.state.next() == from => Ok(()),
+            ending => broken("a discarded record stays discarded", format!("{ending:?}")),
         }
     }
 
