@@ -62,12 +62,11 @@ impl Setup {
         let profile = Profile { sector, powersafe, stale: chance.one_in(3) };
         let write_unit = chance.pick(&[8, 8, 8, 16, 64, 512]);
         let batch_align = if powersafe { chance.pick(&[write_unit, write_unit, 512]) } else { sector as u32 };
-        let extents: &[u32] = if batch_align == 4096 { &[16384, 32768] } else { &[4096, 4096, 8192, 16384] };
         let manifests: &[u32] = if batch_align == 4096 { &[8192, 16384] } else { &[4096, 4096, 8192] };
         let geometry = Geometry {
             write_unit,
             batch_align: batch_align.max(write_unit),
-            extent_bytes: chance.pick(extents),
+            extent_bytes: chance.pick(extent_sizes(batch_align)),
             manifest_bytes: chance.pick(manifests),
         };
         let mode = match chance.below(10) {
@@ -92,6 +91,15 @@ impl Setup {
         }
     }
 
+    /// The operator chooses another size for segments, and another batch border where the device allows it.
+    pub fn resize(&mut self, chance: &mut Chance) {
+        let geometry = &mut self.geometry;
+        geometry.extent_bytes = chance.pick(extent_sizes(geometry.batch_align));
+        if self.profile.powersafe {
+            geometry.batch_align = chance.pick(&[geometry.write_unit, geometry.write_unit.max(512)]);
+        }
+    }
+
     /// A recovery of this store.
     #[must_use]
     pub fn recovery(&self, fresh: StoreId, discard_from: Option<Lsn>) -> SimRecovery {
@@ -110,6 +118,10 @@ impl Setup {
             snapshots: vec![Snapshot::default(); 4],
         }
     }
+}
+
+const fn extent_sizes(batch_align: u32) -> &'static [u32] {
+    if batch_align == 4096 { &[16384, 32768] } else { &[4096, 4096, 8192, 16384] }
 }
 
 impl core::fmt::Display for Setup {

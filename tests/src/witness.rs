@@ -13,17 +13,19 @@ use crate::setup::FastCheck;
 
 /// Every record before this one was durable, the medium says.
 #[must_use]
-pub fn witnessed(disk: &Disk, geometry: Geometry) -> Lsn {
+pub fn witnessed(disk: &Disk) -> Lsn {
     let segments = disk.files().filter(|file| matches!(file, File::Segment(_)));
     let contents = segments.filter_map(|file| disk.content(file));
-    contents.map(|content| settled(content, geometry)).max().unwrap_or(Lsn::FIRST).max(Lsn::FIRST)
+    contents.map(settled).max().unwrap_or(Lsn::FIRST).max(Lsn::FIRST)
 }
 
-fn settled(content: &[u8], geometry: Geometry) -> Lsn {
+fn settled(content: &[u8]) -> Lsn {
     let HeaderParsed::Header(header) = ExtentHeader::decode::<FastCheck>(content) else { return Lsn::FIRST };
     if header.role != HeaderRole::Wal {
         return Lsn::FIRST;
     }
+    let (write_unit, batch_align, extent_bytes) = header.geometry;
+    let geometry = Geometry { write_unit, batch_align, extent_bytes, ..Geometry::HOST };
     let start = Position { log: header.log, offset: 0 };
     let mut scan = MarkScan::new::<FastCheck>(header.store, header.epoch, start, geometry);
     scan.feed::<FastCheck>(content, true);

@@ -12,10 +12,10 @@ mod records;
 
 use std::collections::BTreeMap;
 
-use strandline_core::action::{Action, Event, Failure, Output};
+use strandline_core::action::{Action, Event, Failure, Output, Refused};
 use strandline_core::codec::extent::{ExtentHeader, HeaderParsed};
 use strandline_core::lower::posix::{File, Step};
-use strandline_core::store::{Mode, Now};
+use strandline_core::store::{Mode, Now, Priority};
 use strandline_core::types::{EffectId, Extent, Lsn, Millis, Role, Ticks};
 
 use crate::boot::Opened;
@@ -67,7 +67,29 @@ impl World {
             self.transcript.note(|| format!("  {number:>3} {:?}", op.deed));
             self.perform(*op)?;
         }
-        Ok(())
+        self.works_in_the_end(&mut chance)
+    }
+
+    /// With room on the medium and nothing held, a store that is neither halted nor closed takes records: at once, or after
+    /// two snapshots have freed the table.
+    fn works_in_the_end(&mut self, chance: &mut Chance) -> Verdict {
+        (self.full, self.failing) = (false, None);
+        self.store_do(|store| store.hold(None));
+        for attempt in 0..3 {
+            if attempt > 0 {
+                self.begin_snapshot(chance);
+            }
+            self.settle(chance)?;
+            self.wait(20_000);
+            self.settle(chance)?;
+            let Some(store) = &mut self.store else { return Ok(()) };
+            match store.append(&[], Priority::Ordinary) {
+                Err(Refused::Full) => {}
+                Ok(_) | Err(Refused::Halted | Refused::Closed) => return Ok(()),
+                Err(refused) => return broken("a store with room takes records", format!("{refused:?}")),
+            }
+        }
+        broken("a full store heals", "not by two snapshots".to_owned())
     }
 
     /// An empty medium.

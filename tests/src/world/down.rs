@@ -52,6 +52,10 @@ impl World {
             loss = loss.max(self.go_down(chance.percent(70), chance));
         }
         (self.full, self.failing) = (false, None);
+        if chance.one_in(6) {
+            self.setup.resize(chance);
+            self.transcript.note(|| format!("      extents of {} now", self.setup.geometry.extent_bytes));
+        }
         self.come_up(loss, chance)
     }
 
@@ -274,7 +278,7 @@ impl Probe<'_> {
             return Ok(());
         }
         let file = chance.pick(&files);
-        let witnessed = witnessed(&self.disk, self.world.setup.geometry);
+        let witnessed = witnessed(&self.disk);
         let bit = pick_bit(self.disk.content(file).unwrap_or_default(), chance);
         self.transcript
             .note(|| format!("        bit {} of byte {} in {}", bit % 8, bit / 8, file.name("log")));
