@@ -11,6 +11,7 @@
 //! # Words
 //! A word is programmed at once: 1, 4, 8, 16 or 32 bytes. Programming only clears bits. Programming a word twice between erases
 //! is a violation, also with the same bytes and also if the first program left all ones, except a torn word that reads as erased.
+//! A word of one byte has no check bits beside it: programming all ones into it does nothing, and does not count.
 //! A program runs from its first word to its last; a completed one is durable.
 //!
 //! # Torn words
@@ -27,7 +28,8 @@
 //! The power goes before or in any word and any erase, also while a mount or a repair is running.
 //!
 //! # Unclean words
-//! A word of a block that was not erased since the boot may come out wrong. It stays as it came out, and reading it back shows it.
+//! A word of a block that was not erased since the boot may come out wrong. It stays as it came out, and reading it back shows it. A torn frame's
+//! claim can be wrong then, so programming twice is not judged in that block.
 //!
 //! # What is not modelled
 //! Bits of a torn erase that change between boots; bits that change although nothing was written near them, which is damage:
@@ -74,6 +76,8 @@ struct Block {
     seen: Vec<u8>,
     words: Vec<Word>,
     erased_now: bool,
+    /// A word came out wrong since the erase.
+    wrong: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,7 @@ impl Flash {
             seen: vec![0xff; block_bytes],
             words: vec![Word::Erased; block_bytes / word],
             erased_now: false,
+            wrong: false,
         };
         let blocks = vec![block; blocks];
         Self {
@@ -138,7 +143,7 @@ impl Flash {
             let here = &mut self.blocks[block];
             let state = here.words[at / word];
             let looks_erased = here.seen[at..at + word].iter().all(|byte| *byte == 0xff);
-            if state == Word::Programmed || (state == Word::Torn && !looks_erased) {
+            if !here.wrong && (state == Word::Programmed || (state == Word::Torn && !looks_erased)) {
                 self.violations.push(format!("word at {block}:{at} programmed twice"));
             }
             if cut {
@@ -148,7 +153,8 @@ impl Flash {
             here.program_word(at, target);
             if unclean && !here.erased_now {
                 let byte = at + chance.below(word);
-                here.bytes[byte] &= 0xfe << chance.below(8);
+                here.bytes[byte] &= !(1 << chance.below(8));
+                here.wrong = true;
             }
             here.settle(at, word, chance);
         }
@@ -173,6 +179,7 @@ impl Flash {
         here.seen.fill(0xff);
         here.words.fill(Word::Erased);
         here.erased_now = true;
+        here.wrong = false;
         Ok(())
     }
 
@@ -210,7 +217,9 @@ impl Block {
             self.undecided[byte] |= self.scars[byte];
             self.undecided[byte] &= self.bytes[byte];
         }
-        self.words[at / target.len()] = Word::Programmed;
+        if target != [0xff] {
+            self.words[at / target.len()] = Word::Programmed;
+        }
     }
 
     fn tear_word(&mut self, at: usize, target: &[u8], chance: &mut Chance) {

@@ -56,6 +56,8 @@ pub(super) struct Start<B> {
     pub(super) policy: Policy,
     pub(super) scratch: B,
     pub(super) tail: Option<Tail>,
+    /// The block after the newest has an open part and nothing behind it.
+    pub(super) unopened: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +119,8 @@ pub struct Log<C, B> {
     closed: bool,
     /// The newest block holds a whole frame.
     holds_frame: bool,
+    /// The block after the newest must be erased before anything else: a torn first frame may show up in it later.
+    unopened: bool,
     /// This boot erased the block after the newest.
     spare: bool,
     /// The carried record stands in the scratch.
@@ -147,6 +151,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
             proved: false,
             closed: tail.is_some() && free.is_none(),
             holds_frame: tail.is_some_and(|tail| tail.holds_frame),
+            unopened: tail.is_some() && start.unopened,
             spare: false,
             loaded: false,
             check: core::marker::PhantomData,
@@ -166,6 +171,10 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
         let most = self.max_record();
         let len = u32::try_from(record.len()).ok().filter(|len| *len <= most);
         let Some(len) = len else { return Err(Refused::TooLarge { most }) };
+        if self.unopened {
+            self.stage = Stage::Count { sequence: self.head.saturating_add(1), open: false };
+            return Err(Refused::Busy);
+        }
         if !self.resumed {
             self.stage = self.resume_stage().ok_or(Refused::Full)?;
             return Err(Refused::Busy);
@@ -258,6 +267,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
             Stage::Erase { sequence, open: true } => Stage::Open { sequence },
             Stage::Erase { .. } => {
                 self.spare = true;
+                self.unopened = false;
                 Stage::Idle
             }
             Stage::Open { sequence } => self.opened(sequence),
@@ -370,9 +380,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
     fn lay_open_part(&mut self, sequence: u32) {
         let geometry = self.volume.geometry;
         let limit = self.max_record();
-        // What a RESUME is about to carry into the block is not new.
-        let fence = if self.resumed { self.next } else { self.carried.lsn.next() };
-        let open = Open { sequence, fence, floor: self.floor_of(sequence), limit };
+        let open = Open { sequence, fence: self.next, floor: self.floor_of(sequence), limit };
         let volume = self.volume;
         let part = (geometry.frames_at() - geometry.open_at()) as usize;
         let fits = open.put::<C>(&volume, self.scratch.as_mut().get_mut(..part).unwrap_or_default());

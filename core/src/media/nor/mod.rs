@@ -13,7 +13,8 @@
 //! Rules, each of which loses data when it is left out:
 //!
 //! 1. A block's *erase part* is written right after the erase, its *open part* at first use. A block that holds nothing behind
-//!    its open part is not open: its open part may itself be torn. It is erased again and its number is used again.
+//!    its open part is not open: its open part may itself be torn. The first
+//!    write erases it again, before anything else, and its number is used again.
 //! 2. A block that this boot did not erase is erased again before it is opened: a torn erase may look blank.
 //! 3. Mounting writes nothing. The first write is a RESUME frame, behind burnt (all-zero) bytes: a word that a cut left looking
 //!    erased is never believed in. It carries the last record inside itself, because what was read as whole may be torn, and

@@ -177,8 +177,8 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Mount<C, B> {
     #[must_use]
     pub fn finish(self) -> Option<Log<C, B>> {
         matches!(self.stage, Stage::Done).then(|| {
-            let Self { volume, policy, scratch, tail, .. } = self;
-            Log::start(Start { volume, policy, scratch, tail })
+            let Self { volume, policy, scratch, tail, unopened, .. } = self;
+            Log::start(Start { volume, policy, scratch, tail, unopened })
         })
     }
 

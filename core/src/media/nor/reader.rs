@@ -77,6 +77,8 @@ pub struct Reader {
     bad: Option<Place>,
     traces: Traces,
     holds_frame: bool,
+    /// A frame of any block was read.
+    seen: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Reader {
             bad: None,
             traces: Traces::default(),
             holds_frame: false,
+            seen: false,
         }
     }
 
@@ -292,6 +295,11 @@ impl Reader {
             return Step::Newer(self.at);
         };
         let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
+        if !self.seen {
+            // What it carries is the oldest record there is. The fence may be too high: a block may be opened for a record
+            // that was torn after all.
+            self.emitted = Some(Lsn(lsn.0.saturating_sub(1)));
+        }
         let emitted = self.emitted.unwrap_or_default();
         if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.at < from) {
             // It carries the record behind the pending one, which was complete before.
@@ -319,6 +327,7 @@ impl Reader {
         let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
         self.at.offset = self.at.offset.saturating_add(bytes);
         self.holds_frame = true;
+        self.seen = true;
         self.state = State::Frames;
     }
 
