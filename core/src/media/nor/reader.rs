@@ -79,6 +79,8 @@ pub struct Reader {
     holds_frame: bool,
     /// A frame of any block was read.
     seen: bool,
+    /// A record has come out.
+    any: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl Reader {
             traces: Traces::default(),
             holds_frame: false,
             seen: false,
+            any: false,
         }
     }
 
@@ -155,7 +158,8 @@ impl Reader {
                 State::Frames => self.frames::<C>(scratch),
                 State::Search(unit) => self.search::<C>(scratch, unit),
                 State::Emit { ended } => self.emit::<C>(scratch, ended),
-                State::Ended if self.pending => {
+                // What the first block carries comes out only if there is no other record.
+                State::Ended if self.pending || (self.last.is_some() && !self.any) => {
                     self.state = State::Emit { ended: true };
                     Ok(Step::On)
                 }
@@ -295,10 +299,9 @@ impl Reader {
             return Step::Newer(self.at);
         };
         let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
-        if !self.seen {
-            // What it carries is the oldest record there is. The fence may be too high: a block may be opened for a record
-            // that was torn after all.
-            self.emitted = Some(Lsn(lsn.0.saturating_sub(1)));
+        if !self.seen && lsn < self.emitted.unwrap_or_default() {
+            // The block was opened for a record that was torn after all: its fence is too high.
+            self.emitted = Some(lsn);
         }
         let emitted = self.emitted.unwrap_or_default();
         if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.at < from) {
@@ -333,6 +336,7 @@ impl Reader {
 
     fn out(&mut self, last: &Last) -> Step {
         self.pending = false;
+        self.any = true;
         self.emitted = Some(last.lsn);
         let offset = last.at.offset.saturating_add(FRAME_HEADER + last.lead());
         Step::Out { lsn: last.lsn, offset, len: last.len }
