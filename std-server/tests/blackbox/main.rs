@@ -6,6 +6,7 @@
 //!  snapshots.rs  cases 8, 9, 13, 14
 //!  exact.rs      cases 10, 11   expiry and every kind of write come back as they were
 //!  faults.rs     cases 12, 22   a full, a failing and a slow disk
+//!  crash_points.rs              starts and snapshots that are cut, or fail, at each system call
 //!  bad_input.rs                 requests and configuration that must not be believed
 //!  stop.rs                      ends of every kind, under load and during recovery
 //!  campaign.rs                  kills under load, a few rounds in each mode
@@ -18,6 +19,7 @@
 
 mod bad_input;
 mod campaign;
+mod crash_points;
 mod damage;
 mod durable;
 mod exact;

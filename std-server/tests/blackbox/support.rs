@@ -151,7 +151,9 @@ pub(crate) struct Attached(Child);
 impl Attached {
     /// Injects a fault, in the words of `strace -e inject=`, into every matching call from now on.
     pub(crate) fn inject(server: &Server, fault: &str) -> Self {
-        Self::attach(server, &["-e", &format!("inject={fault}"), "-o", "/dev/null"])
+        let call = fault.split(':').next().unwrap_or_default();
+        let (trace, inject) = (format!("trace={call}"), format!("inject={fault}"));
+        Self::attach(server, &["-e", &trace, "-e", &inject, "-o", "/dev/null"])
     }
 
     /// Writes the calls, in the words of `strace -e trace=`, to a file, with the paths of their descriptors.
