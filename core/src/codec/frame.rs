@@ -153,12 +153,12 @@ impl Framing {
         let end = payload + if long { LONG_HEADER } else { HEADER };
         frame.get_mut(end..)?.fill(0);
         if long {
-            frame.get_mut(LONG_LEN)?.copy_from_slice(&u32::try_from(payload).ok()?.to_le_bytes());
+            *frame.get_mut(LONG_LEN)?.first_chunk_mut()? = u32::try_from(payload).ok()?.to_le_bytes();
         }
         let short_len = if long { 0 } else { u16::try_from(payload).ok()? };
         let kind = kind as u8 | if long { LONG } else { 0 };
         let [low, high] = short_len.to_le_bytes();
-        frame.get_mut(4..8)?.copy_from_slice(&[low, high, slot.lsn.low_byte(), kind]);
+        *frame.get_mut(4..8)?.first_chunk_mut()? = [low, high, slot.lsn.low_byte(), kind];
         let crc = C::extend(self.seed.at(slot.offset), frame.get(4..)?);
         frame.first_chunk_mut::<4>().map(|at| *at = crc.to_le_bytes())
     }
@@ -182,6 +182,9 @@ impl Framing {
             let len = u32::from_le_bytes([long[8], long[9], long[10], long[11]]);
             (LONG_HEADER, usize::try_from(len).unwrap_or(usize::MAX))
         };
+        if kind & !LONG == Kind::Record as u8 && len > MAX_PAYLOAD as usize {
+            return Parsed::Bad;
+        }
         let Some(end) = start.checked_add(len) else { return Parsed::Bad };
         let Some(bytes) = end.checked_next_multiple_of(self.write_unit) else { return Parsed::Bad };
         if bytes as u64 > limit {

@@ -12,7 +12,7 @@
 
 use super::{ERASED, Volume};
 use crate::codec::check::{Checksum, Seed};
-use crate::codec::extent::{Cursor, Take};
+use crate::codec::extent::Take;
 use crate::types::Lsn;
 
 /// Bytes of the erase part.
@@ -44,10 +44,9 @@ pub(super) fn put_erased<C: Checksum>(volume: &Volume, erases: u32, out: &mut [u
     let label = C::extend(0, &volume.store.0);
     let [low, high, ..] = volume.geometry.block_count.to_le_bytes();
     out.fill(0);
-    let mut at = Cursor { bytes: out, at: 0 };
-    at.put(&[VERSION, sizes(volume), low, high])?;
-    at.put(&erases.to_le_bytes())?;
-    at.put(&label.to_le_bytes())?;
+    put(out, 0, [VERSION, sizes(volume), low, high])?;
+    put(out, 4, erases.to_le_bytes())?;
+    put(out, 8, label.to_le_bytes())?;
     close::<C>(out, Seed::HEADER.at(ERASE_SEED), 12)
 }
 
@@ -93,11 +92,10 @@ impl Open {
     /// Lays out the part for the block of its sequence number.
     pub(super) fn put<C: Checksum>(&self, volume: &Volume, out: &mut [u8]) -> Option<()> {
         out.fill(0);
-        let mut at = Cursor { bytes: out, at: 0 };
-        at.put(&self.sequence.to_le_bytes())?;
-        at.put(&self.fence.0.to_le_bytes())?;
-        at.put(&self.floor.to_le_bytes())?;
-        at.put(&self.limit.to_le_bytes())?;
+        put(out, 0, self.sequence.to_le_bytes())?;
+        put(out, 4, self.fence.0.to_le_bytes())?;
+        put(out, 12, self.floor.to_le_bytes())?;
+        put(out, 16, self.limit.to_le_bytes())?;
         let block = volume.geometry.block_of(self.sequence);
         close::<C>(out, Seed::nor_header::<C>(volume.store).at(u64::from(block)), 20)
     }
@@ -127,6 +125,12 @@ fn sizes(volume: &Volume) -> u8 {
     let [word, ..] = volume.geometry.word.trailing_zeros().to_le_bytes();
     let [block, ..] = volume.geometry.block_bytes.trailing_zeros().saturating_sub(8).to_le_bytes();
     word | block << 4
+}
+
+/// Puts a field at an offset of the rulers above. Arrays, not slices: a slice's copy would bring a panic along.
+pub(super) fn put<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) -> Option<()> {
+    *out.get_mut(at..)?.first_chunk_mut::<N>()? = field;
+    Some(())
 }
 
 /// Puts the checksum of the first `at` bytes behind them.

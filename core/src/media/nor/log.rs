@@ -16,7 +16,7 @@
 //! Invariants: one request at a time; nothing is written before the first append; after a fault of the medium nothing is handed
 //! out any more.
 
-use super::header::{Erased, Open, put_erased, take_erased};
+use super::header::{Erased, Open, put, put_erased, take_erased};
 use super::reader::{Reader, Tail};
 use super::{FRAME_HEADER, Fault, Fetch, Last, Place, Policy, RECORD_AT, RESUME_BODY, Request, Volume};
 use crate::action::{Action, Buffer, Span};
@@ -189,8 +189,12 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
         let start = RECORD_AT - FRAME_HEADER;
         let framing = self.volume.framing::<C>(self.head);
         let slot = Slot { offset: u64::from(at.offset), lsn: self.next };
-        let out = self.scratch.as_mut().get_mut(start as usize..).unwrap_or_default();
-        framing.encode::<C>(Kind::Record, slot, record, out).ok_or(Refused::TooLarge { most })?;
+        let frame = self.scratch.as_mut().get_mut(start as usize..(start + bytes) as usize);
+        let frame = frame.ok_or(Refused::TooLarge { most })?;
+        for (slot, byte) in frame.iter_mut().skip(HEADER).zip(record) {
+            *slot = *byte;
+        }
+        framing.seal::<C>(Kind::Record, slot, record.len(), frame).ok_or(Refused::TooLarge { most })?;
         self.carried = Last { lsn: self.next, at, from: at, len, resume: false };
         self.span = Span { buffer: Buffer::Window, start, len: bytes };
         self.stage = Stage::Frame;
@@ -428,15 +432,11 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
         let scratch = self.scratch.as_mut();
         scratch.get_mut((start - burn) as usize..start as usize).unwrap_or_default().fill(0);
         let frame = scratch.get_mut(start as usize..(start + bytes) as usize).unwrap_or_default();
-        let mut body = [0; RESUME_BODY as usize];
-        let (number, place) = body.split_at_mut(8);
-        number.copy_from_slice(&lsn.0.to_le_bytes());
-        let (sequence, offset) = place.split_at_mut(4);
-        sequence.copy_from_slice(&from.sequence.to_le_bytes());
-        offset.copy_from_slice(&from.offset.to_le_bytes());
-        if let Some(own) = frame.get_mut(HEADER..HEADER + RESUME_BODY as usize) {
-            own.copy_from_slice(&body);
-        }
+        let own = frame.get_mut(HEADER..).unwrap_or_default();
+        let placed = put(own, 0, lsn.0.to_le_bytes())
+            .and_then(|()| put(own, 8, from.sequence.to_le_bytes()))
+            .and_then(|()| put(own, 12, from.offset.to_le_bytes()));
+        debug_assert!(placed.is_some());
         let fits = framing.seal::<C>(Kind::Resume, slot, payload as usize, frame);
         debug_assert!(fits.is_some());
         self.span = Span { buffer: Buffer::Window, start: start - burn, len: burn + bytes };

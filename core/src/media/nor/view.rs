@@ -33,10 +33,7 @@ impl View {
             return Ok(scratch.get(start..start + range.len as usize).unwrap_or_default());
         }
         let kept = self.len.saturating_sub(skipped);
-        let moved = (skipped as usize).min(scratch.len())..(self.len as usize).min(scratch.len());
-        if kept > 0 {
-            scratch.copy_within(moved, 0);
-        }
+        slide(scratch, skipped as usize, kept as usize);
         // Whole words only: some controllers check a word at once.
         let room = u32::try_from(scratch.len() & !31).unwrap_or(!31).saturating_sub(kept);
         let from = range.offset.saturating_add(kept);
@@ -68,6 +65,16 @@ impl View {
     pub(super) fn forget(&mut self) {
         self.len = 0;
         self.asked = 0;
+    }
+}
+
+/// Moves `len` bytes at `from` to the front. No slice method: their checks would be panics, and their code is larger.
+fn slide(scratch: &mut [u8], from: usize, len: usize) {
+    for at in 0..len {
+        let byte = scratch.get(from + at).copied();
+        if let (Some(byte), Some(slot)) = (byte, scratch.get_mut(at)) {
+            *slot = byte;
+        }
     }
 }
 
