@@ -75,7 +75,6 @@ pub fn history(seed: u64, summary: &mut Summary) -> Result<(), String> {
 }
 
 /// Runs one history and tells it: every step, and the promise that was broken.
-#[must_use]
 pub fn replay(seed: u64) -> (Vec<String>, Result<(), String>) {
     let mut chance = Chance::new(seed);
     let mut world = World::new(Setup::new(&mut chance));
