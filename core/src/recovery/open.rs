@@ -234,13 +234,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                 && segment.log <= end
                 && !discarding
         };
-        let goes = self
-            .manifest
-            .segments
-            .as_slice()
-            .iter()
-            .rev()
-            .find(|segment| segment.log > end || empty(segment));
+        // Nothing is valid in a segment at whose start the log ends, nor behind it.
+        let void = |segment: &Segment| Position { log: segment.log, offset: 0 } >= self.report.end;
+        let segments = self.manifest.segments.as_slice();
+        let goes = segments.iter().rev().find(|segment| void(segment) || empty(segment));
         let Some(segment) = goes.copied() else {
             if discarding {
                 self.preserve = self.segment_index(end).and_then(|index| {
