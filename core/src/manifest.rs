@@ -69,6 +69,8 @@ pub struct FreeExtent {
     pub extent: u32,
     /// The revision that freed it: it may be listed again when that is durable.
     pub freed: Revision,
+    /// Whether it was found. Not in the manifest.
+    pub present: bool,
 }
 
 /// A snapshot that may be loaded.
@@ -361,7 +363,7 @@ impl<L: Loan> Manifest<L> {
             let run: FreeRun = rest.take()?;
             for step in 0..run.count {
                 let extent = run.extent.checked_add(step).ok_or(BodyError::Malformed)?;
-                self.free.push(FreeExtent { extent, freed: self.head.revision })?;
+                self.free.push(FreeExtent { extent, freed: self.head.revision, present: false })?;
             }
         }
         for _ in 0..counts.snapshots {

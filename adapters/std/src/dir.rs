@@ -1,11 +1,10 @@
 //! The only code that touches the operating system: one arm per step of [`strandline_core::lower::posix`].
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use strandline_core::action::{Action, Failure};
@@ -33,6 +32,11 @@ pub struct StepError {
 }
 
 impl StepError {
+    /// Whether the file was not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
     /// What the engine cares about.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -53,6 +57,8 @@ pub(crate) enum Found {
 }
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Handles that are kept: the manifest's, and a few more segments than can be written or waiting for a sync.
+const HANDLES: usize = 32;
 /// What else may lie in the directories.
 const QUARANTINE: &str = "quarantine";
 pub(crate) const LOCK: &str = "LOCK";
@@ -62,7 +68,9 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) struct Dir {
     places: Places,
     geometry: Geometry,
-    open: Mutex<HashMap<Name, Arc<File>>>,
+    /// Files that are written, the last used one last.
+    open: Mutex<Vec<(Name, Arc<File>)>>,
+    directories: [OnceLock<File>; 2],
 }
 
 impl Dir {
@@ -77,7 +85,7 @@ impl Dir {
 
     /// Uses directories that exist.
     pub(crate) fn existing(places: Places, geometry: Geometry) -> Self {
-        Self { places, geometry, open: Mutex::new(HashMap::new()) }
+        Self { places, geometry, open: Mutex::new(Vec::new()), directories: Default::default() }
     }
 
     pub(crate) fn places(&self) -> &Places {
@@ -106,16 +114,13 @@ impl Dir {
             Step::Sync(file) => ("sync", self.path(file), self.file(file).and_then(|file| file.sync_data())),
             Step::SyncDirectory(directory) => {
                 let path = self.directory(directory);
-                ("sync directory", path.clone(), File::open(path).and_then(|directory| directory.sync_all()))
+                ("sync directory", path, self.open_directory(directory).and_then(File::sync_all))
             }
             Step::Rename { from, to } => {
-                self.open.lock().remove(&from);
+                self.forget(from);
                 ("rename", self.path(from), fs::rename(self.path(from), self.path(to)))
             }
-            Step::Remove(file) => {
-                self.open.lock().remove(&file);
-                ("remove", self.path(file), fs::remove_file(self.path(file)))
-            }
+            Step::Remove(file) => ("remove", self.path(file), self.remove(file)),
         };
         done.map_err(|source| StepError { what, path, source })
     }
@@ -139,24 +144,57 @@ impl Dir {
 
     /// A handle that stays valid when the file is removed.
     pub(crate) fn file(&self, name: Name) -> io::Result<Arc<File>> {
-        if let Some(file) = self.open.lock().get(&name) {
-            return Ok(file.clone());
+        let mut open = self.open.lock();
+        if let Some(at) = open.iter().position(|(of, _)| *of == name) {
+            open[at..].rotate_left(1);
+            return Ok(open[open.len() - 1].1.clone());
         }
+        drop(open);
         let file = match OpenOptions::new().read(true).write(true).open(self.path(name)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(self.path(name))?,
             other => other?,
         };
-        let file = Arc::new(file);
-        self.open.lock().insert(name, file.clone());
-        Ok(file)
+        Ok(self.keep(name, file))
     }
 
     fn create_file(&self, name: Name) -> io::Result<()> {
         let path = self.path(name);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        self.open.lock().insert(name, Arc::new(file));
+        self.keep(name, file);
         Ok(())
+    }
+
+    /// Keeps a handle, letting go of the one that was used longest ago if there are many: that of a segment which was sealed
+    /// and synced long before.
+    fn keep(&self, name: Name, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        let mut open = self.open.lock();
+        open.retain(|(of, _)| *of != name);
+        if open.len() >= HANDLES {
+            open.remove(0);
+        }
+        open.push((name, file.clone()));
+        file
+    }
+
+    fn forget(&self, name: Name) {
+        self.open.lock().retain(|(of, _)| *of != name);
+    }
+
+    /// Removes a file; its space is free as soon as nobody reads it any more.
+    pub(crate) fn remove(&self, name: Name) -> io::Result<()> {
+        self.forget(name);
+        fs::remove_file(self.path(name))
+    }
+
+    fn open_directory(&self, directory: Directory) -> io::Result<&File> {
+        let slot = &self.directories[usize::from(directory == Directory::Snapshots)];
+        if let Some(file) = slot.get() {
+            return Ok(file);
+        }
+        let file = File::open(self.directory(directory))?;
+        Ok(slot.get_or_init(|| file))
     }
 
     /// Everything in the directories, in the order of names, except the lock and the quarantine.
@@ -203,7 +241,11 @@ impl Dir {
     pub(crate) fn preserve(&self, name: Name) -> Result<PathBuf, StepError> {
         let path = self.path(name);
         let to = self.quarantine_place(&path)?;
-        let copied = fs::copy(&path, &to).and_then(|_| File::open(&to)?.sync_all());
+        let place = to.parent().unwrap_or(Path::new("."));
+        let copied = fs::copy(&path, &to)
+            .and_then(|_| File::open(&to)?.sync_all())
+            .and_then(|()| File::open(place)?.sync_all())
+            .and_then(|()| self.open_directory(name.directory())?.sync_all());
         copied.map_err(|source| StepError { what: "quarantine", path, source })?;
         Ok(to)
     }

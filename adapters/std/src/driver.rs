@@ -29,7 +29,7 @@ use crate::dir::{Dir, StepError};
 use crate::error::AppendError;
 use crate::recover::{HostStore, span_of};
 use crate::stats::{Counters, Stats};
-use crate::waiters::{Waiter, Waiters, this_thread};
+use crate::waiters::{Completion, Waiter, Waiters, this_thread};
 
 /// Hears of events: they are the engine's log.
 pub(crate) type Listener = Box<dyn Fn(&Event, Option<&str>) + Send + Sync>;
@@ -80,7 +80,11 @@ pub(crate) struct State {
 struct Lanes {
     sync: Sender<Job>,
     background: Sender<Job>,
+    tell: Sender<Told>,
 }
+
+/// A completion and what it is told.
+type Told = (Completion, Result<Lsn, AppendError>);
 
 struct Job {
     id: EffectId,
@@ -164,7 +168,7 @@ impl Shared {
             self.make_ready(state, record.len(), priority)?;
             taken = state.store.append(record, priority);
         }
-        if !self.write_on_wait {
+        if !self.write_on_wait || taken.is_err() {
             self.nudge(state);
         }
         taken
@@ -265,7 +269,7 @@ impl Shared {
 
     /// Blocks until the record is acknowledged, the log halts, or `timeout` is over.
     pub(crate) fn wait_until(&self, lsn: Lsn, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONG);
         if self.poll_wait(lsn, Kind::Acknowledged, &this_thread()).is_ok_and(|ready| ready) {
             return;
         }
@@ -324,7 +328,7 @@ impl Shared {
             return Ok(());
         }
         let why = self.state.lock().failure.clone();
-        Err(AppendError::Halted(why.unwrap_or_else(|| "the log was closed".into())))
+        Err(AppendError::Halted(why.unwrap_or_else(|| CLOSED.into())))
     }
 
     pub(crate) fn progress(&self, kind: Kind) -> Lsn {
@@ -456,51 +460,51 @@ impl Shared {
         });
         let failed = result.is_err();
         state.store.complete(id, result, self.now());
-        let mut released = Vec::new();
-        self.publish(&mut state, &mut released);
+        let released = self.publish(&mut state);
         if failed && state.store.halted().is_none() {
             state.failure = None;
         }
         self.nudge(&mut state);
-        let why = state.failure.clone();
-        let wanting = core::mem::take(&mut state.wanting);
         drop(state);
         self.room.notify_all();
-        wanting.into_iter().for_each(Waker::wake);
-        self.wake(released, why);
+        released.into_iter().for_each(Waker::wake);
     }
 
-    /// Makes progress visible and collects those who waited for it.
-    fn publish(&self, state: &mut State, released: &mut Vec<(Lsn, Waiter)>) {
+    /// Makes progress visible. Returns those who waited for it, or for room; completions are told on a thread of their own,
+    /// which never drives.
+    fn publish(&self, state: &mut State) -> Vec<Waker> {
         let (acknowledged, durable) = (state.store.acknowledged(), state.store.settled().lsn);
         self.acknowledged.store(acknowledged.0, Ordering::Release);
         self.durable.store(durable.0, Ordering::Release);
-        state.acknowledging.release(acknowledged, released);
-        state.persisting.release(durable, released);
-        if state.store.halted().is_some() {
+        let mut released = Vec::new();
+        state.acknowledging.release(acknowledged, &mut released);
+        state.persisting.release(durable, &mut released);
+        if state.store.halted().is_some() || state.stopping {
             self.halted.store(true, Ordering::Release);
-            state.acknowledging.release_all(released);
-            state.persisting.release_all(released);
+            state.acknowledging.release_all(&mut released);
+            state.persisting.release_all(&mut released);
         }
-    }
-
-    fn wake(&self, released: Vec<(Lsn, Waiter)>, why: Option<String>) {
+        let mut wakers = core::mem::take(&mut state.wanting);
         for (lsn, waiter) in released {
             match waiter {
-                Waiter::Wake(waker) => waker.wake(),
-                Waiter::Tell(tell) if lsn < self.acknowledged() => tell(Ok(lsn)),
-                Waiter::Tell(tell) => tell(Err(AppendError::Halted(why.clone().unwrap_or_default()))),
+                Waiter::Wake(waker) => wakers.push(waker),
+                Waiter::Tell(done) => {
+                    let why = || state.failure.clone().unwrap_or_else(|| CLOSED.into());
+                    let result = if lsn < acknowledged { Ok(lsn) } else { Err(AppendError::Halted(why())) };
+                    if let Some(lanes) = &state.lanes {
+                        let _ = lanes.tell.send((done, result));
+                    }
+                }
             }
         }
+        wakers
     }
 
     fn hear(&self, state: &mut State, event: &Event) {
         self.counters.heard(event);
         (self.listener)(event, state.failure.as_deref());
-        if let Event::Halted(_) = event {
-            self.room.notify_all();
-        }
-        if let Event::Full | Event::Healed = event {
+        if let Event::Halted(_) | Event::Full | Event::Healed = event {
+            self.publish(state).into_iter().for_each(Waker::wake);
             self.room.notify_all();
         }
     }
@@ -509,12 +513,14 @@ impl Shared {
     pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<Threads> {
         let (sync, syncs) = channel();
         let (background, jobs) = channel();
+        let (tell, told) = channel();
         let lane = |name: &str, jobs: Receiver<Job>| {
             let shared = self.clone();
             thread::Builder::new().name(name.into()).spawn(move || shared.run_lane(&jobs))
         };
-        let lanes = vec![lane("strandline-sync", syncs)?, lane("strandline-back", jobs)?];
-        self.state.lock().lanes = Some(Lanes { sync, background });
+        let telling = thread::Builder::new().name("strandline-tell".into()).spawn(move || tell_all(&told))?;
+        let lanes = vec![lane("strandline-sync", syncs)?, lane("strandline-back", jobs)?, telling];
+        self.state.lock().lanes = Some(Lanes { sync, background, tell });
         let shared = self.clone();
         let driver =
             thread::Builder::new().name("strandline-log".into()).spawn(move || shared.run_driver())?;
@@ -555,19 +561,17 @@ impl Shared {
             self.room.wait(&mut state);
         }
         state.stopping = true;
-        let mut released = Vec::new();
-        let wanting = core::mem::take(&mut state.wanting);
-        state.acknowledging.release_all(&mut released);
-        state.persisting.release_all(&mut released);
-        self.halted.store(true, Ordering::Release);
+        let released = self.publish(&mut state);
         self.work.notify_all();
         self.rest.notify_all();
         drop(state);
-        wanting.into_iter().for_each(Waker::wake);
-        self.wake(released, None);
-        let _ = threads.driver.join();
-        for lane in threads.lanes {
-            let _ = lane.join();
+        released.into_iter().for_each(Waker::wake);
+        let own = thread::current().id();
+        for ended in core::iter::once(threads.driver).chain(threads.lanes) {
+            // A completion may let go of the last handle: its thread can't wait for itself.
+            if ended.thread().id() != own {
+                let _ = ended.join();
+            }
         }
     }
 }
@@ -597,6 +601,16 @@ impl State {
     }
 }
 
+/// Tells completions, in order. One that panics does not keep the others from being told.
+fn tell_all(told: &Receiver<Told>) {
+    for (done, result) in told {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(result)));
+    }
+}
+
+const CLOSED: &str = "the log was closed";
+/// Longer than anyone waits.
+const LONG: Duration = Duration::from_secs(1 << 30);
 /// Enough for a batch, the events around it, and one more.
 const POLLS_HERE: u32 = 8;
 

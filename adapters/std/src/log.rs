@@ -157,9 +157,10 @@ struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Option<Threads>>,
     holds: Arc<Holds>,
-    snapshotting: Mutex<bool>,
+    /// Held by the one who writes a snapshot.
+    snapshotting: Mutex<()>,
     compress: bool,
-    /// The number of the newest snapshot that counts.
+    /// The number of the snapshot that has come to count last.
     kept: Arc<(Mutex<u32>, Condvar)>,
     /// Held until the log is closed.
     lock: Mutex<Option<File>>,
@@ -232,7 +233,7 @@ impl Log {
             shared,
             threads: Mutex::new(Some(threads)),
             holds: Arc::default(),
-            snapshotting: Mutex::new(false),
+            snapshotting: Mutex::new(()),
             compress: options.compress,
             kept,
             lock: Mutex::new(Some(lock)),
@@ -291,7 +292,7 @@ impl Log {
         shared.try_append(&mut shared.state.lock(), record, Priority::Ordinary)
     }
 
-    /// Appends a record, waiting for room; `done` runs on one of the log's threads when it is acknowledged, or will not be.
+    /// Appends a record, waiting for room; `done` runs on a thread of the log's own when it is acknowledged, or will not be.
     ///
     /// # Errors
     /// See [`AppendError`]; `done` does not run then.
@@ -303,6 +304,7 @@ impl Log {
         let shared = &self.inner.shared;
         let (lsn, mut state) = shared.append(shared.state.lock(), record, Priority::Ordinary)?;
         state.acknowledging.add(lsn, Waiter::Tell(Box::new(done)));
+        shared.nudge(&mut state);
         Ok(lsn)
     }
 
@@ -432,12 +434,9 @@ impl Log {
         image: &mut dyn Image,
     ) -> Result<SnapshotInfo, SnapshotError> {
         let inner = &self.inner;
-        if core::mem::replace(&mut *inner.snapshotting.lock(), true) {
-            return Err(Refused::Busy.into());
-        }
+        let Some(_turn) = inner.snapshotting.try_lock() else { return Err(Refused::Busy.into()) };
         let begun = Instant::now();
         let result = self.write_and_keep(ticket, image);
-        *inner.snapshotting.lock() = false;
         if result.is_ok() {
             inner.shared.counters.snapshot_made(begun.elapsed());
         }
@@ -453,13 +452,17 @@ impl Log {
         let shared = &inner.shared;
         let SnapshotTicket { snapshot, owner } = ticket;
         let snapshot = snapshot::write(&shared.dir, owner, snapshot, inner.compress, image)?;
+        let (kept, changed) = &*inner.kept;
+        *kept.lock() = 0;
         let mut state = shared.state.lock();
-        state.store.keep_snapshot(snapshot)?;
+        if let Err(refused) = state.store.keep_snapshot(snapshot) {
+            snapshot::give_up(&shared.dir, snapshot);
+            return Err(refused.into());
+        }
         shared.nudge(&mut state);
         drop(state);
-        let (kept, changed) = &*inner.kept;
         let mut newest = kept.lock();
-        while *newest < snapshot.number {
+        while *newest != snapshot.number {
             if shared.is_halted() {
                 return Err(Refused::Halted.into());
             }

@@ -95,13 +95,17 @@ pub struct LogReader {
 
 impl LogReader {
     pub(crate) fn new(log: Log, from: Lsn) -> Result<Self, ReadError> {
-        let (segment, fence) = find(&log, from)?;
-        log.holds().clone().change(&log, None, Some(segment.log));
+        // Everything is held until it is known what is needed.
+        let holds = log.holds().clone();
+        holds.change(&log, None, Some(LogId(0)));
+        let found = find(&log, from);
+        holds.change(&log, Some(LogId(0)), found.as_ref().ok().map(|(segment, _)| segment.log));
+        let (segment, fence) = found?;
         let opened = open(&log, &segment);
         let (file, reader) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                log.holds().clone().change(&log, Some(segment.log), None);
+                holds.change(&log, Some(segment.log), None);
                 return Err(error.into());
             }
         };

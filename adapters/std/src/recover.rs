@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use strandline_core::action::{Failure, Span};
+use strandline_core::action::{Action, Failure, Span};
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::{Loss, Snapshot};
 use strandline_core::recovery::{Ask, Existing, Options as CoreOptions, Recovery, Report, Scope};
+use strandline_core::snapshot::reader::Unusable;
 use strandline_core::store::{Now, Store};
 use strandline_core::types::{Extent, Lsn};
 
@@ -13,7 +14,7 @@ use crate::check::HardwareCheck;
 use crate::dir::{Dir, Found, StepError};
 use crate::error::{BadState, OpenError, refusal};
 use crate::memory::{Owned, memory};
-use crate::snapshot::load;
+use crate::snapshot::{LoadError, load};
 
 /// The engine with the host's checksum and memory.
 pub(crate) type HostStore = Store<HardwareCheck, Owned>;
@@ -85,6 +86,7 @@ pub(crate) fn recover(
         recovery: Recovery::new(options, memory(options.geometry, batch_bytes)),
         listed: Vec::new(),
         orphans: Vec::new(),
+        named: None,
         recovered: Recovered::default(),
         failed: None,
     };
@@ -95,32 +97,42 @@ pub(crate) fn recover(
             Ask::Read { extent, offset, start, len } => driver.read(extent, offset, start, len),
             Ask::Grow(bytes) => drop(driver.recovery.grow(vec![0; bytes])),
             Ask::NextExtent => {
-                let next = driver.listed.pop();
-                driver.recovery.next_extent(next);
+                driver.named = driver.listed.pop();
+                driver.recovery.next_extent(driver.named);
             }
             Ask::Load(snapshot) => {
                 let store = driver.recovery.report().store;
                 state.begin(&snapshot);
-                let loaded = load(dir, store, snapshot, state);
-                if let Err(why) = &loaded {
-                    let path = dir.path(Name::Snapshot(snapshot.number));
-                    driver.recovered.damaged_snapshots.push((path, why.to_string()));
-                    state.reset();
+                match load(dir, store, snapshot, state) {
+                    Ok(()) => driver.recovery.loaded(true),
+                    Err(LoadError::Unusable(Unusable::Newer)) => driver.recovery.unloadable(true),
+                    Err(LoadError::Step(error)) if !error.is_missing() => {
+                        driver.failed = Some(error);
+                        driver.recovery.unloadable(false);
+                    }
+                    Err(why) => {
+                        let path = dir.path(Name::Snapshot(snapshot.number));
+                        driver.recovered.damaged_snapshots.push((path, why.to_string()));
+                        state.reset();
+                        driver.recovery.loaded(false);
+                    }
                 }
-                driver.recovery.loaded(loaded.is_ok());
             }
             Ask::Records => driver.replay(state)?,
             Ask::Do(id, action) => {
                 let bytes = span_of(&action).map(|span| driver.recovery.bytes(span)).unwrap_or_default();
                 let result = dir.perform(action, bytes);
+                if let (Action::Prepare { extent }, Err(_)) = (action, &result) {
+                    // A part of it would only take space until the next start that succeeds.
+                    let _ = dir.remove(Name::of(extent));
+                }
                 driver.complete(id, result);
             }
             Ask::Preserve(extent) => {
-                if let Ok(path) = dir.preserve(Name::of(extent)) {
-                    driver.recovered.quarantined.push(path);
-                }
+                let path = dir.preserve(Name::of(extent))?;
+                driver.recovered.quarantined.push(path);
             }
-            Ask::Orphan { extent, foreign } => driver.orphans.push((extent, foreign)),
+            Ask::Orphan { extent, foreign } => driver.orphan(extent, foreign),
             Ask::Done => break,
             Ask::Refuse(why) => {
                 if let Some(error) = driver.failed.take() {
@@ -146,15 +158,18 @@ pub(crate) fn recover(
 }
 
 /// The span that an action writes.
-pub(crate) fn span_of(action: &strandline_core::action::Action) -> Option<Span> {
-    if let strandline_core::action::Action::Write { bytes, .. } = action { Some(*bytes) } else { None }
+pub(crate) fn span_of(action: &Action) -> Option<Span> {
+    if let Action::Write { bytes, .. } = action { Some(*bytes) } else { None }
 }
 
 struct Driver<'d> {
     dir: &'d Dir,
     recovery: Recovery<HardwareCheck, Owned>,
     listed: Vec<Existing>,
-    orphans: Vec<(Extent, bool)>,
+    /// Files that are not needed, and whether they may be someone else's.
+    orphans: Vec<(Name, bool)>,
+    /// The file that was named last while they were listed.
+    named: Option<Existing>,
     recovered: Recovered,
     /// The error behind a failure that recovery has been told of.
     failed: Option<StepError>,
@@ -184,6 +199,13 @@ impl Driver<'_> {
             }
         };
         self.recovery.filled(result);
+    }
+
+    /// An unfinished file is the one that was just named; whatever else is not needed has its final name.
+    fn orphan(&mut self, extent: Extent, foreign: bool) {
+        let unfinished = self.named.is_some_and(|named| named.extent == extent && named.unfinished);
+        let name = if unfinished { Name::Unfinished(extent.number) } else { Name::of(extent) };
+        self.orphans.push((name, foreign));
     }
 
     fn replay(&mut self, state: &mut impl Replay) -> Result<(), OpenError> {
@@ -218,16 +240,15 @@ pub(crate) fn verify_snapshots(dir: &Dir, recovered: &mut Recovered) {
 }
 
 /// Removes what nothing needs and puts aside what is not ours, now that this boot's first revision is durable.
-fn tidy(dir: &Dir, orphans: &[(Extent, bool)], recovered: &mut Recovered) -> Result<(), OpenError> {
-    for (extent, foreign) in orphans {
-        let finished = dir.path(Name::of(*extent));
-        let path = if finished.exists() { finished } else { dir.path(Name::Unfinished(extent.number)) };
+fn tidy(dir: &Dir, orphans: &[(Name, bool)], recovered: &mut Recovered) -> Result<(), OpenError> {
+    for (name, foreign) in orphans {
+        let path = dir.path(*name);
         if !path.exists() {
             continue;
         }
         if *foreign {
             recovered.quarantined.push(dir.quarantine(&path)?);
-        } else if std::fs::remove_file(&path).is_ok() {
+        } else if dir.remove(*name).is_ok() {
             recovered.removed.push(path);
         }
     }

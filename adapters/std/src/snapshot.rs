@@ -63,8 +63,29 @@ fn workers() -> usize {
     thread::available_parallelism().map_or(1, |count| count.get().min(4))
 }
 
-/// Writes the snapshot's file, publishes it under its final name and reads it back; returns the snapshot with its size.
+/// Writes the snapshot's file, publishes it under its final name and reads it back; returns the snapshot with its size. A
+/// failed one leaves no file.
 pub(crate) fn write(
+    dir: &Dir,
+    owner: Owner,
+    snapshot: Snapshot,
+    compress: bool,
+    image: &mut dyn Image,
+) -> Result<Snapshot, SnapshotError> {
+    let written = write_file(dir, owner, snapshot, compress, image);
+    if written.is_err() {
+        give_up(dir, snapshot);
+    }
+    written
+}
+
+/// Removes what there is of a snapshot that does not count.
+pub(crate) fn give_up(dir: &Dir, snapshot: Snapshot) {
+    let _ = dir.remove(Name::Unfinished(snapshot.number));
+    let _ = dir.remove(Name::Snapshot(snapshot.number));
+}
+
+fn write_file(
     dir: &Dir,
     owner: Owner,
     mut snapshot: Snapshot,
@@ -73,18 +94,7 @@ pub(crate) fn write(
 ) -> Result<Snapshot, SnapshotError> {
     let extent = Extent::snapshot(snapshot.number);
     dir.perform(Action::Prepare { extent }, &[])?;
-    let written = write_chunks(dir, owner, &snapshot, compress, image);
-    let size = match written {
-        Ok((bytes, items)) => {
-            snapshot.items = items;
-            bytes
-        }
-        Err(error) => {
-            let _ = std::fs::remove_file(dir.path(Name::Unfinished(snapshot.number)));
-            return Err(error);
-        }
-    };
-    snapshot.bytes = size;
+    (snapshot.bytes, snapshot.items) = write_chunks(dir, owner, &snapshot, compress, image)?;
     dir.perform(Action::Sync { extent }, &[])?;
     verify(dir, owner.store, snapshot).map_err(|why| SnapshotError::ReadBack {
         path: dir.path(Name::Snapshot(snapshot.number)),

@@ -4,7 +4,7 @@ use super::{Ask, Existing, Recovery, Refusal, Stage};
 use crate::codec::check::Checksum;
 use crate::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
 use crate::geometry::Geometry;
-use crate::manifest::{Loan, MANIFEST_EXTENTS, SegmentState};
+use crate::manifest::{FreeExtent, Loan, MANIFEST_EXTENTS, SegmentState};
 use crate::types::{Extent, Lsn, Position, Role, Settled};
 use crate::wal::batch_start;
 
@@ -85,7 +85,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
         let Some(at) = self.manifest.segments.as_slice().iter().position(|segment| segment.extent == number)
         else {
-            if !self.manifest.free.as_slice().iter().any(|free| free.extent == number) {
+            if !self.is_free(number) {
                 self.orphan(extent, false);
             }
             return;
@@ -99,6 +99,13 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             segment.geometry = geometry.check().unwrap_or(self.options.geometry);
             segment.fence = header.fence;
         }
+    }
+
+    /// Whether the extent is on the free list; it exists.
+    fn is_free(&mut self, number: u32) -> bool {
+        let free =
+            self.manifest.free.as_mut_slice().iter_mut().find(|free: &&mut FreeExtent| free.extent == number);
+        free.map(|free| free.present = true).is_some()
     }
 
     /// An extent of another store: not ours to remove. Where one of ours should be, ours is missing.
@@ -118,7 +125,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             Role::Snapshot => {
                 self.manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == number)
             }
-            Role::Wal => self.manifest.free.as_slice().iter().any(|free| free.extent == number),
+            Role::Wal => self.is_free(number),
         };
         if listed {
             return;
@@ -140,6 +147,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             }
             return;
         }
+        // What is not there can't be used again.
+        self.manifest.free.retain(|free: &FreeExtent| free.present);
         if self.named > self.newest {
             return self.refuse(Refusal::RolledBack { newest: self.newest, named: self.named });
         }

@@ -403,6 +403,19 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
     }
 
+    /// The snapshot that was asked for is neither good nor damaged: the medium could not be read, or a newer version wrote it.
+    pub fn unloadable(&mut self, newer: bool) {
+        let Stage::Snapshot { candidate } = self.stage else { return };
+        let snapshots = self.manifest.snapshots.as_slice();
+        let Some(snapshot) = candidate.checked_sub(1).and_then(|at| snapshots.get(at)) else { return };
+        let (extent, offset) = (Extent::snapshot(snapshot.number), 0);
+        self.refuse(if newer {
+            Refusal::Newer { extent, offset }
+        } else {
+            Refusal::Unreadable { extent, offset }
+        });
+    }
+
     /// The result of an action.
     pub fn complete(&mut self, id: EffectId, result: Result<(), Failure>) {
         let Some((_, action)) = self.outstanding.take_if(|(of, _)| *of == id) else { return };

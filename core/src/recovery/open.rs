@@ -255,7 +255,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let usable = segment.state != SegmentState::Missing
             && same_size
             && segment.geometry.extent_bytes == self.options.geometry.extent_bytes;
-        let free = FreeExtent { extent: segment.extent, freed: self.newest };
+        let free = FreeExtent { extent: segment.extent, freed: self.newest, present: true };
         if (!usable || self.manifest.free.push(free).is_err()) && segment.state != SegmentState::Missing {
             self.orphan(Extent::wal(segment.extent), false);
         }
@@ -357,7 +357,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                 self.path.missing_manifests &= !(1 << extent.number);
             }
             (Opening::Prepare, _) => {
-                let free = FreeExtent { extent: self.next_extent, freed: Revision(0) };
+                let free = FreeExtent { extent: self.next_extent, freed: Revision(0), present: true };
                 self.next_extent = self.next_extent.saturating_add(1);
                 if self.manifest.free.push(free).is_err() {
                     self.refuse(Refusal::TooMany);

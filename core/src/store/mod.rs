@@ -193,6 +193,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut())
             && batch.used as usize + bytes <= batch.limit as usize
             && self.phase == Phase::Open
+            && (priority == Priority::Reclaim || !self.space.full)
             && let Some(lsn) = batch.push::<C>(record, buffer.as_mut())
         {
             self.next = lsn.next();
@@ -225,6 +226,9 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         let bytes =
             u32::try_from(self.writer.record_bytes(payload)).map_err(|_| Refused::TooLarge { most })?;
+        if priority == Priority::Ordinary && self.is_on_reserve() {
+            return Err(Refused::Full);
+        }
         if let Some(batch) = self.staging.filling() {
             if batch.used.saturating_add(bytes) <= batch.limit {
                 return Ok(());
@@ -594,7 +598,8 @@ impl<C: Checksum, L: Loan> Store<C, L> {
 
     /// Opens an empty batch; if no place is left for one, a closing store is closed without a seal.
     fn open_mark(&mut self) -> bool {
-        let opened = self.staging.filling().is_some() || self.open_batch(0, Priority::Reclaim).is_ok();
+        let priority = if self.phase == Phase::Closing { Priority::Reclaim } else { Priority::Ordinary };
+        let opened = self.staging.filling().is_some() || self.open_batch(0, priority).is_ok();
         match (self.phase, opened) {
             (Phase::Closing, true) => self.phase = Phase::Sealing,
             (Phase::Closing, false) => self.phase = Phase::Closed,

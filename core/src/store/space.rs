@@ -16,8 +16,10 @@ use crate::manifest::{FreeExtent, Loan, Segment, SegmentState, Snapshot};
 use crate::retention::{self, Policy, Reason};
 use crate::types::{EffectId, Extent, LogId, Lsn, Position, Revision, Ticks};
 
-/// Segments that are kept ready, the reserved one included.
-const READY: usize = 2;
+/// Segments that are kept ready: for the next rotation, for reclaiming records, and for the next start.
+const READY: usize = 3;
+/// Reclaiming records may begin the last but one: the last one is for the next start, which could not open without it.
+const READY_TO_RECLAIM: usize = 2;
 /// Rows of the segment table that are left to the next start.
 const SPARE_ROWS: usize = 1;
 /// Free extents that are kept for use; more are released.
@@ -28,6 +30,8 @@ pub(super) struct Space {
     /// The number that the next new extent gets.
     next_extent: u32,
     preparing: Option<(EffectId, Extent)>,
+    /// The current segment was begun for reclaiming records.
+    reserved: bool,
     /// No space, or no table, for another segment.
     pub(super) full: bool,
     retry: Option<Ticks>,
@@ -48,6 +52,7 @@ impl Space {
         Self {
             next_extent,
             preparing: None,
+            reserved: false,
             full: false,
             retry: None,
             releasing: None,
@@ -115,14 +120,21 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         segments.get(segments.len() - count..).unwrap_or_default()
     }
 
+    /// Whether only reclaiming records are taken: the current segment is the one that was kept for them.
+    pub(super) fn is_on_reserve(&self) -> bool {
+        self.space.full && self.space.reserved
+    }
+
     /// Turns to the next segment.
     pub(super) fn begin_segment(&mut self, priority: Priority) -> Result<(), Refused> {
         let durable = self.revising.durable;
         let refused = if self.space.full { Refused::Full } else { Refused::Busy };
         let ready = self.unbegun().iter().filter(|segment| segment.claimed <= durable).count();
-        if ready == 0 || (ready < READY && priority == Priority::Ordinary) {
+        let least = if priority == Priority::Ordinary { READY } else { READY_TO_RECLAIM };
+        if ready < least {
             return Err(refused);
         }
+        self.space.reserved = ready < READY;
         let next = self.next;
         let at = self.segments().len() - self.unbegun().len();
         let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return Err(refused) };
@@ -151,14 +163,17 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         if self.manifest.snapshots.push(snapshot).is_ok() {
             self.space.pending = None;
+            // Writers may finish in another order than they began.
+            self.manifest
+                .snapshots
+                .as_mut_slice()
+                .sort_unstable_by_key(|listed: &Snapshot| (listed.base, listed.number));
             self.space.naming = Some((snapshot, self.change()));
         }
     }
 
     fn poll_prepare(&mut self, now: Ticks, wake: &mut Wake) -> Option<(EffectId, Action)> {
-        let current = self.tail.position.log;
-        let unbegun = self.segments().iter().filter(|segment| segment.log > current).count();
-        if unbegun >= READY || self.space.preparing.is_some() {
+        if self.unbegun().len() >= READY || self.space.preparing.is_some() {
             return None;
         }
         // The next start needs a row for the segment that it opens, or it could not start at all.
@@ -286,15 +301,17 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
         let freed = self.manifest.head.revision.next();
         let mut changed = false;
-        let Self { manifest, space, .. } = self;
+        let Self { manifest, space, writer, .. } = self;
+        let extent_bytes = writer.geometry.extent_bytes;
         let (snapshots, free) = (&manifest.snapshots, &mut manifest.free);
         manifest.segments.retain(|segment: &Segment| {
             if retention::judge(segment, snapshots.as_slice(), &policy) != Reason::Covered {
                 return true;
             }
-            let kept_for_use = free.as_slice().len() < FREE
-                && free.push(FreeExtent { extent: segment.extent, freed }).is_ok();
-            let goes = kept_for_use || space.releases.push_back((Extent::wal(segment.extent), freed)).is_ok();
+            let usable = segment.geometry.extent_bytes == extent_bytes && free.as_slice().len() < FREE;
+            let goes = segment.state == SegmentState::Missing
+                || (usable && free.push(FreeExtent { extent: segment.extent, freed, present: true }).is_ok())
+                || space.releases.push_back((Extent::wal(segment.extent), freed)).is_ok();
             changed |= goes;
             !goes
         });

@@ -56,7 +56,8 @@ pub(crate) async fn keep_snapshots(engine: Arc<DurableEngine>) {
     let mut not_before = Instant::now();
     loop {
         tokio::time::sleep(SNAPSHOT_PAUSE).await;
-        let Some(Stats { batch_bytes, snapshot_bytes, halted: None, .. }) = store.log_stats() else {
+        let Some(Stats { batch_bytes, snapshot_bytes, snapshots_made, halted: None, .. }) = store.log_stats()
+        else {
             continue;
         };
         let last = snapshots.last();
@@ -64,7 +65,8 @@ pub(crate) async fn keep_snapshots(engine: Arc<DurableEngine>) {
             config,
             last: &last,
             changes: store.gauges().changes,
-            log_bytes: batch_bytes + engine.replayed_bytes(),
+            // What was replayed lies in front of the first snapshot of this process.
+            log_bytes: batch_bytes + if snapshots_made == 0 { engine.replayed_bytes() } else { 0 },
             snapshot_bytes,
             age: last.since.elapsed(),
         };

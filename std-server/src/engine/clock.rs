@@ -3,26 +3,38 @@
 //! A key that expired before a restart must not come back because somebody set the clock back.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Tells the time in microseconds since the Unix epoch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clock {
-    /// What the wall clock lacks.
-    ahead_us: AtomicU64,
+    started: Instant,
+    /// The time at the start, as far as the log knows. From there on it goes by the monotonic clock until the wall clock has
+    /// caught up.
+    floor_us: AtomicU64,
     newest_us: AtomicU64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { started: Instant::now(), floor_us: AtomicU64::new(0), newest_us: AtomicU64::new(0) }
+    }
 }
 
 impl Clock {
     /// The time, never less than an earlier answer.
     pub(super) fn now_us(&self) -> u64 {
-        let now_us = wall_us().saturating_add(self.ahead_us.load(Relaxed));
+        let now_us = wall_us().max(self.floor_us.load(Relaxed).saturating_add(self.elapsed_us()));
         self.newest_us.fetch_max(now_us, Relaxed).max(now_us)
     }
 
     /// Goes on from this moment if the wall clock is behind it.
     pub(super) fn not_before(&self, us: u64) {
-        self.ahead_us.store(us.saturating_sub(wall_us()), Relaxed);
+        self.floor_us.store(us.saturating_sub(self.elapsed_us()), Relaxed);
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
