@@ -1,0 +1,206 @@
+//! What goes wrong around a log: files that are gone, snapshots that fail, callbacks that misbehave.
+
+use core::task::Waker;
+use core::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc;
+
+use strandline::{BadState, Image, Log, Lsn, Mode, Options, Recovered, Replay};
+
+/// Longer than anything here takes, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Counts records, whether from a snapshot or from the log.
+#[derive(Default)]
+struct Count(u64);
+
+impl Replay for Count {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+
+    fn restore(&mut self, chunk: &[u8]) -> Result<(), BadState> {
+        self.0 = u64::from_le_bytes(chunk.try_into().map_err(|_| BadState("not a count".into()))?);
+        Ok(())
+    }
+
+    fn apply(&mut self, _: Lsn, _: &[u8]) -> Result<(), BadState> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+struct Counted(Option<u64>);
+
+impl Image for Counted {
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, BadState> {
+        let count = self.0.take();
+        chunk.extend(count.into_iter().flat_map(u64::to_le_bytes));
+        Ok(count.is_some())
+    }
+}
+
+/// A large chunk, then a failure.
+struct Failing(bool);
+
+impl Image for Failing {
+    fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool, BadState> {
+        if core::mem::replace(&mut self.0, true) {
+            return Err(BadState("no more".into()));
+        }
+        chunk.resize(1 << 20, 7);
+        Ok(true)
+    }
+}
+
+fn options(directory: &Path) -> Options {
+    Options::new(directory).mode(Mode::Never).segment_bytes(64 << 10).batch_bytes(8 << 10)
+}
+
+fn open(directory: &Path) -> (Log, Recovered, u64) {
+    let mut count = Count::default();
+    let (log, recovered) = Log::open(options(directory), &mut count).unwrap();
+    (log, recovered, count.0)
+}
+
+fn fill(log: &Log, records: usize) {
+    for _ in 0..records {
+        log.append(&[7; 1000]).unwrap();
+    }
+}
+
+fn snapshot(log: &Log) {
+    let ticket = log.begin_snapshot();
+    let count = ticket.base().0 - 1;
+    log.write_snapshot(ticket, &mut Counted(Some(count))).unwrap();
+}
+
+fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|name| name == "wal")).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn snapshots_that_finish_in_another_order_than_they_began_keep_what_is_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 10);
+    let early = log.begin_snapshot();
+    fill(&log, 500);
+    let late = log.begin_snapshot();
+    let [of_early, of_late] = [early.base().0 - 1, late.base().0 - 1];
+    log.write_snapshot(late, &mut Counted(Some(of_late))).unwrap();
+    log.write_snapshot(early, &mut Counted(Some(of_early))).unwrap();
+    assert!(log.snapshots().is_sorted_by_key(|info| info.snapshot.base));
+    fill(&log, 10);
+    drop(log);
+    let (_, recovered, count) = open(directory.path());
+    assert_eq!((count, recovered.report.snapshot.unwrap().base), (520, Lsn(511)));
+}
+
+#[test]
+fn an_extent_that_is_gone_is_not_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 300);
+    snapshot(&log);
+    fill(&log, 10);
+    drop(log);
+    fs::remove_file(&segments(directory.path())[1]).unwrap();
+    let (log, recovered, _) = open(directory.path());
+    assert_eq!(recovered.report.unneeded_damage, 1, "a snapshot covers what is gone");
+    for _ in 0..3 {
+        fill(&log, 200);
+        snapshot(&log);
+    }
+    fill(&log, 500);
+    assert_eq!(log.stats().halted, None);
+    drop(log);
+    assert_eq!(open(directory.path()).2, 1410);
+}
+
+#[test]
+fn an_unfinished_snapshot_does_not_take_the_finished_one_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 10);
+    snapshot(&log);
+    let finished = log.snapshots()[0].path.clone();
+    drop(log);
+    fs::write(finished.with_extension("tmp"), b"unfinished").unwrap();
+    let (log, recovered, count) = open(directory.path());
+    assert_eq!((count, log.snapshots().len()), (10, 1));
+    assert!(finished.exists() && !finished.with_extension("tmp").exists(), "{:?}", recovered.removed);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_failed_snapshot_gives_its_space_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 10);
+    assert!((0..5).all(|_| log.write_snapshot(log.begin_snapshot(), &mut Failing(false)).is_err()));
+    assert_eq!(fs::read_dir(directory.path().join("snapshots")).unwrap().count(), 0);
+    let place = directory.path().to_string_lossy().into_owned();
+    let open_files =
+        fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let deleted = |path: &std::path::PathBuf| {
+        let path = path.to_string_lossy();
+        path.starts_with(&place) && path.ends_with("(deleted)")
+    };
+    assert_eq!(open_files.filter(deleted).count(), 0);
+    snapshot(&log);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn many_segments_need_few_file_handles() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_string_lossy().into_owned();
+    let count = || {
+        let open_files = fs::read_dir("/proc/self/fd").unwrap();
+        let ours = open_files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        ours.filter(|path| path.to_string_lossy().starts_with(&place)).count()
+    };
+    let (log, ..) = open(directory.path());
+    fill(&log, 5000);
+    assert!(log.stats().segments > 70 && count() < 40, "{} handles", count());
+    drop(log);
+    let (_log, _, records) = open(directory.path());
+    assert_eq!(records, 5000);
+    assert!(count() < 40, "{} handles after a start", count());
+}
+
+#[test]
+fn a_completion_may_append_and_may_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    let (sender, receiver) = mpsc::channel();
+    log.append_with(b"one", |_| panic!("on purpose")).unwrap();
+    let again = log.clone();
+    log.append_with(b"two", move |_| sender.send(again.append(b"three").unwrap()).unwrap()).unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(Lsn(3)));
+    assert_eq!(log.append(b"four").unwrap(), Lsn(4));
+}
+
+#[test]
+fn writing_on_wait_leaves_nobody_without_an_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(options(directory.path()).write_on_wait(true), &mut ()).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    log.append_with(b"asked for by nobody", move |told| sender.send(told.is_ok()).unwrap()).unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(true));
+    let (sender, receiver) = mpsc::channel();
+    let writer = log.clone();
+    std::thread::spawn(move || {
+        let last = (0..200).map(|_| writer.submit(&[1; 1000]).unwrap()).last();
+        sender.send(last.unwrap()).unwrap();
+    });
+    let last = receiver.recv_timeout(PATIENCE).unwrap();
+    let _ = log.poll_wait(last, false, Waker::noop()).unwrap();
+    log.wait(last).unwrap();
+}
