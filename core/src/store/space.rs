@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   Prepare ──► listed by a revision ──► ready ──► begun ──► covered ──► free ──► listed again
-//!   (create, zero, sync,                 (two kept)                      │
+//!   (create, zero, sync,                 (three kept)                    │
 //!    sync directory)                                                     └──► Release, when there are enough
 //! ```
 //!
-//! Two segments are kept ready: one for the next rotation, one that only records that reclaim space may take. Log ids are
+//! Three segments are kept ready: for the next rotation, for records that reclaim space, and for the next start. Log ids are
 //! claimed by the revision that lists the segment, before the first byte that uses them.
 
 use super::{Priority, Store, Wake};

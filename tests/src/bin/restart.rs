@@ -65,7 +65,14 @@ impl Server {
     fn start(server: &Path, data: &Path, more: &[(&str, &str)]) -> Result<Self> {
         let (resp, http) = (free_address()?, free_address()?);
         let mut command = Command::new(server);
-        command.arg("--data-dir").arg(data).args(["--resp", &resp, "--http", &http, "--fsync-mode", "periodic"]);
+        command.arg("--data-dir").arg(data).args([
+            "--resp",
+            &resp,
+            "--http",
+            &http,
+            "--fsync-mode",
+            "periodic",
+        ]);
         command.envs(more.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { child: command.spawn()?, resp, http })
     }
@@ -95,7 +102,10 @@ impl Server {
 
     fn post_snapshot(&self) -> Result<String> {
         let mut stream = TcpStream::connect(&self.http)?;
-        write!(stream, "POST /snapshot HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+        write!(
+            stream,
+            "POST /snapshot HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -182,7 +192,12 @@ fn load(server: &Server, keys: u64) -> Result<Duration> {
 }
 
 /// Writes random keys one at a time until told to stop; returns how long each took, microseconds.
-fn write_until(address: String, keys: u64, seed: u64, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
+fn write_until(
+    address: String,
+    keys: u64,
+    seed: u64,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Vec<u64>> {
     std::thread::spawn(move || {
         let Ok(mut client) = Client::connect(&address) else { return vec![] };
         let (mut random, mut took) = (seed, vec![]);
@@ -208,12 +223,16 @@ struct Latencies {
 /// Runs the writers beside `work`.
 fn under_load<T>(server: &Server, keys: u64, work: impl FnOnce() -> Result<T>) -> Result<(T, Latencies)> {
     let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (1..=WRITERS).map(|seed| write_until(server.resp.clone(), keys, seed, stop.clone())).collect();
+    let writers: Vec<_> =
+        (1..=WRITERS).map(|seed| write_until(server.resp.clone(), keys, seed, stop.clone())).collect();
     let done = work();
     stop.store(true, Ordering::Relaxed);
-    let mut all: Vec<u64> = writers.into_iter().flat_map(|writer| writer.join().unwrap_or_default()).collect();
+    let mut all: Vec<u64> =
+        writers.into_iter().flat_map(|writer| writer.join().unwrap_or_default()).collect();
     all.sort_unstable();
-    let at = |part: usize| all.get((all.len() * part / 100).min(all.len().saturating_sub(1))).copied().unwrap_or(0);
+    let at = |part: usize| {
+        all.get((all.len() * part / 100).min(all.len().saturating_sub(1))).copied().unwrap_or(0)
+    };
     let latencies = Latencies { count: all.len(), p50: at(50), p99: at(99), most: at(100) };
     Ok((done?, latencies))
 }
@@ -235,7 +254,10 @@ fn snapshot_under_load(server: &Server, keys: u64) -> Result<()> {
         std::thread::sleep(CALM);
         Ok(())
     })?;
-    println!("writers alone        {} writes, p50 {} us, p99 {} us, longest {} us", calm.1.count, calm.1.p50, calm.1.p99, calm.1.most);
+    println!(
+        "writers alone        {} writes, p50 {} us, p99 {} us, longest {} us",
+        calm.1.count, calm.1.p50, calm.1.p99, calm.1.most
+    );
     let before = server.resident_bytes()?;
     let done = Arc::new(AtomicBool::new(false));
     let (snapshot, busy) = under_load(server, keys, || {
@@ -257,7 +279,10 @@ fn snapshot_under_load(server: &Server, keys: u64) -> Result<()> {
         })
     })?;
     let (answer, took, most) = snapshot;
-    println!("with a snapshot      {} writes, p50 {} us, p99 {} us, longest {} us", busy.count, busy.p50, busy.p99, busy.most);
+    println!(
+        "with a snapshot      {} writes, p50 {} us, p99 {} us, longest {} us",
+        busy.count, busy.p50, busy.p99, busy.most
+    );
     println!("snapshot             {took:?}; {answer}");
     println!("memory meanwhile     +{:.1} MiB", (most.saturating_sub(before)) as f64 / f64::from(1 << 20));
     Ok(())
@@ -266,7 +291,10 @@ fn snapshot_under_load(server: &Server, keys: u64) -> Result<()> {
 fn main() -> Result<()> {
     let Arguments { keys, server } = arguments()?;
     let data = tempfile::tempdir()?;
-    println!("{keys} keys of 16 B with values of 64 B, periodic, {WRITERS} writers; data in {}", std::env::temp_dir().display());
+    println!(
+        "{keys} keys of 16 B with values of 64 B, periodic, {WRITERS} writers; data in {}",
+        std::env::temp_dir().display()
+    );
     let with_snapshot = data.path().join("snapshot");
     let mut running = Server::start(&server, &with_snapshot, &[])?;
     running.wait_until_ready()?;
