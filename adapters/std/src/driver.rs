@@ -604,7 +604,7 @@ impl State {
 /// Tells completions, in order. One that panics does not keep the others from being told.
 fn tell_all(told: &Receiver<Told>) {
     for (done, result) in told {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(result)));
+        let _ = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| done(result)));
     }
 }
 
