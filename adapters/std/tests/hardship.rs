@@ -197,8 +197,8 @@ fn writing_on_wait_leaves_nobody_without_an_answer() {
     let (sender, receiver) = mpsc::channel();
     let writer = log.clone();
     std::thread::spawn(move || {
-        let last = (0..200).map(|_| writer.submit(&[1; 1000]).unwrap()).last();
-        sender.send(last.unwrap()).unwrap();
+        let lsns: Vec<Lsn> = (0..200).map(|_| writer.submit(&[1; 1000]).unwrap()).collect();
+        sender.send(lsns[199]).unwrap();
     });
     let last = receiver.recv_timeout(PATIENCE).unwrap();
     let _ = log.poll_wait(last, false, Waker::noop()).unwrap();
