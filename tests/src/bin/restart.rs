@@ -5,15 +5,16 @@
 //! Loads N keys (16 B) with 64 B values through the Redis protocol, takes a snapshot under write load, kills the server and
 //! times the restart from the snapshot; then the same from the log only. Prints figures, judges nothing.
 
+use core::error::Error;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::error::Error;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 type Result<T> = core::result::Result<T, Box<dyn Error>>;
