@@ -9,8 +9,8 @@
 //! Images are add-only: those of every earlier format stay and are read. `BLESS=1` writes those of the newest format again,
 //! which is right only when the format was meant to change. `docs/FORMAT.md` quotes them.
 
+use core::fmt::Write as _;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
