@@ -2,7 +2,7 @@
 //!
 //! `drive always|never DIRECTORY` prints `ack N` when everything up to record N is durable, one write a line.
 
-use std::error::Error;
+use core::error::Error;
 use std::io::Write;
 
 use strandline::{BadState, Image, Log, Lsn, Mode, Options, Replay};
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     vec![7; 600],
                     chain.0.chain.to_le_bytes().to_vec(),
                 ];
-                log.write_snapshot(log.begin_snapshot(), &mut Chunks(words.to_vec().into_iter()))?;
+                log.write_snapshot(log.begin_snapshot(), &mut Chunks(Vec::from(words).into_iter()))?;
             }
         }
         log.close();

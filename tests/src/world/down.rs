@@ -1,5 +1,6 @@
 //! Going down and coming up again: probes on copies of the medium, and crashes of the world itself.
 
+use strandline_core::lower::posix::File;
 use strandline_core::recovery::Refusal;
 use strandline_core::types::Lsn;
 
@@ -286,13 +287,15 @@ impl Probe<'_> {
         let witnessed = witnessed.max(if clean.report.fresh { Lsn::FIRST } else { clean.witnessed });
         match self.boot(Plan { damaged: true, ..plan }, chance)? {
             Ending::Opened(opened) => self.world.oracle.damage_is_not_silent(witnessed, opened.state),
-            Ending::Refused(Refusal::Corrupt(damage)) => self.discard(damage.lsn, plan, chance),
+            Ending::Refused(Refusal::Corrupt(damage)) => self.discard(damage.lsn, (file, bit), plan, chance),
             Ending::Refused(_) | Ending::Cut => Ok(()),
         }
     }
 
-    /// The operator goes past the damage: the records before it are there, the loss is recorded, and it stays like that.
-    fn discard(&mut self, from: Lsn, plan: Plan, chance: &mut Chance) -> Verdict {
+    /// The operator goes past the damage: the records before it are there, the loss is recorded, and it stays like that, even if
+    /// the damage was a bad read that does not come again.
+    fn discard(&mut self, from: Lsn, (file, bit): (File, usize), plan: Plan, chance: &mut Chance) -> Verdict {
+        let damaged = self.disk.content(file).unwrap_or_default().to_vec();
         self.transcript.note(|| format!("        discard from {from}"));
         let losses = match self.boot(Plan { discard_from: Some(from), damaged: true, ..plan }, chance)? {
             Ending::Opened(opened) if opened.state.next() == from => opened.store.losses().to_vec(),
@@ -302,6 +305,10 @@ impl Probe<'_> {
             return broken("a discarded record is remembered", format!("{losses:?}"));
         }
         self.go_down(chance);
+        if self.disk.content(file) == Some(&damaged[..]) && chance.one_in(2) {
+            self.transcript.note(|| "        the damage is gone".to_owned());
+            self.disk.flip(file, bit);
+        }
         match self.boot(Plan { damaged: true, ..plan }, chance)? {
             Ending::Opened(again) if again.state.next() == from => Ok(()),
             ending => broken("a discarded record stays discarded", format!("{ending:?}")),
