@@ -178,6 +178,9 @@ impl Framing {
         let (start, len) = if kind & LONG == 0 {
             (HEADER, usize::from(u16::from_le_bytes([header[LEN.start], header[LEN.start + 1]])))
         } else {
+            if limit < LONG_HEADER as u64 {
+                return Parsed::Bad;
+            }
             let Some(long) = window.first_chunk::<LONG_HEADER>() else { return Parsed::Need(LONG_HEADER) };
             let len = u32::from_le_bytes([long[8], long[9], long[10], long[11]]);
             (LONG_HEADER, usize::try_from(len).unwrap_or(usize::MAX))
@@ -273,5 +276,6 @@ mod tests {
         huge[7] = Kind::Record as u8 | LONG;
         huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(FRAMING.decode::<TableCheck>(&huge, 0, 64 << 20), Parsed::Bad);
+        assert_eq!(FRAMING.decode::<TableCheck>(&huge[..8], 0, 8), Parsed::Bad, "nothing follows that could be needed");
     }
 }

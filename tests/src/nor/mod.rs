@@ -149,6 +149,9 @@ pub struct World {
     transcript: Option<Vec<String>>,
 }
 
+/// Far more reads than the largest ring has words.
+const MOST_READS: usize = 100_000;
+
 enum End {
     Cut,
     Broken(String),
@@ -379,9 +382,12 @@ impl World {
     pub fn try_mount(&self) -> Result<NorLog, Refusal> {
         let Setup { geometry, policy, scratch, .. } = self.setup;
         let mut mount = Mount::new(geometry, STORE, policy, vec![0; scratch]);
+        let mut reads = 0;
         loop {
             match mount.poll() {
                 Ask::Read(fetch) => {
+                    reads += 1;
+                    assert!(reads < MOST_READS, "a mount reads for ever");
                     let bytes = self.read(fetch);
                     mount.window_mut(fetch).copy_from_slice(bytes);
                     mount.filled(Ok(()));
@@ -404,9 +410,12 @@ impl World {
         let mut reader: Reader = log.reader();
         let mut scratch = vec![0; self.setup.scratch];
         let mut found = Vec::new();
+        let mut reads = 0;
         loop {
             match reader.next::<TableCheck>(&mut scratch) {
                 Found::Read(fetch) => {
+                    reads += 1;
+                    assert!(reads < MOST_READS, "a reader reads for ever");
                     let Span { start, len, .. } = fetch.bytes;
                     scratch[start as usize..(start + len) as usize].copy_from_slice(self.read(fetch));
                     reader.filled();
