@@ -229,10 +229,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             return None;
         }
         let empty = |segment: &Segment| {
-            segment.fence == self.path.next
-                && segment.log >= self.base.position.log
-                && segment.log <= end
-                && !discarding
+            segment.fence == self.path.next && segment.log >= self.base.position.log && segment.log <= end
         };
         // Nothing is valid in a segment at whose start the log ends, nor behind it.
         let void = |segment: &Segment| Position { log: segment.log, offset: 0 } >= self.report.end;
