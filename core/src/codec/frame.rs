@@ -276,6 +276,10 @@ mod tests {
         huge[7] = Kind::Record as u8 | LONG;
         huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(FRAMING.decode::<TableCheck>(&huge, 0, 64 << 20), Parsed::Bad);
-        assert_eq!(FRAMING.decode::<TableCheck>(&huge[..8], 0, 8), Parsed::Bad, "nothing follows that could be needed");
+        assert_eq!(
+            FRAMING.decode::<TableCheck>(&huge[..8], 0, 8),
+            Parsed::Bad,
+            "nothing follows that could be needed"
+        );
     }
 }
