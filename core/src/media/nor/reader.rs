@@ -304,7 +304,7 @@ impl Reader {
             self.emitted = Some(lsn);
         }
         let emitted = self.emitted.unwrap_or_default();
-        if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.at < from) {
+        if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.from < from) {
             // It carries the record behind the pending one, which was complete before.
             self.state = State::Emit { ended: false };
             return Step::On;
