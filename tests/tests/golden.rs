@@ -149,7 +149,7 @@ impl World {
 
     fn recovery(&self, scope: Scope) -> Recovery<TableCheck, Lent> {
         let options = Options {
-            config: Config::new(Mode::Always),
+            config: Config { ready_segments: 2, ..Config::new(Mode::Always) },
             geometry: self.geometry,
             fresh: STORE,
             discard_from: None,

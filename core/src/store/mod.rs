@@ -60,13 +60,21 @@ pub struct Config {
     pub idle_mark_micros: u64,
     /// How long to wait after a failed preparation, microseconds.
     pub retry_micros: u64,
+    /// Segments that are kept ready: for the next rotation, for reclaiming records, and for the next start.
+    pub ready_segments: usize,
 }
 
 impl Config {
     /// The defaults with this mode.
     #[must_use]
     pub const fn new(mode: Mode) -> Self {
-        Self { mode, keep_snapshots: 7, idle_mark_micros: 1_000_000, retry_micros: 1_000_000 }
+        Self {
+            mode,
+            keep_snapshots: 7,
+            idle_mark_micros: 1_000_000,
+            retry_micros: 1_000_000,
+            ready_segments: 3,
+        }
     }
 }
 

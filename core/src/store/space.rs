@@ -16,10 +16,6 @@ use crate::manifest::{FreeExtent, Loan, Segment, SegmentState, Snapshot};
 use crate::retention::{self, Policy, Reason};
 use crate::types::{EffectId, Extent, LogId, Lsn, Position, Revision, Ticks};
 
-/// Segments that are kept ready: for the next rotation, for reclaiming records, and for the next start.
-const READY: usize = 3;
-/// Reclaiming records may begin the last but one: the last one is for the next start, which could not open without it.
-const READY_TO_RECLAIM: usize = 2;
 /// Rows of the segment table that are left to the next start.
 const SPARE_ROWS: usize = 1;
 /// Free extents that are kept for use; more are released.
@@ -130,11 +126,13 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         let durable = self.revising.durable;
         let refused = if self.space.full { Refused::Full } else { Refused::Busy };
         let ready = self.unbegun().iter().filter(|segment| segment.claimed <= durable).count();
-        let least = if priority == Priority::Ordinary { READY } else { READY_TO_RECLAIM };
+        // Reclaiming records may begin one that ordinary ones leave, but not the one for the next start.
+        let wanted = self.config.ready_segments.max(1);
+        let least = if priority == Priority::Ordinary { wanted } else { (wanted - 1).max(1) };
         if ready < least {
             return Err(refused);
         }
-        self.space.reserved = ready < READY;
+        self.space.reserved = ready < wanted;
         let next = self.next;
         let at = self.segments().len() - self.unbegun().len();
         let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return Err(refused) };
@@ -173,7 +171,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
     }
 
     fn poll_prepare(&mut self, now: Ticks, wake: &mut Wake) -> Option<(EffectId, Action)> {
-        if self.unbegun().len() >= READY || self.space.preparing.is_some() {
+        if self.unbegun().len() >= self.config.ready_segments || self.space.preparing.is_some() {
             return None;
         }
         // The next start needs a row for the segment that it opens, or it could not start at all.
