@@ -77,8 +77,6 @@ pub struct Reader {
     bad: Option<Place>,
     traces: Traces,
     holds_frame: bool,
-    /// A frame of any block was read.
-    seen: bool,
     /// A record has come out.
     any: bool,
 }
@@ -140,7 +138,6 @@ impl Reader {
             bad: None,
             traces: Traces::default(),
             holds_frame: false,
-            seen: false,
             any: false,
         }
     }
@@ -299,8 +296,8 @@ impl Reader {
             return Step::Newer(self.at);
         };
         let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
-        if !self.seen && lsn < self.emitted.unwrap_or_default() {
-            // The block was opened for a record that was torn after all: its fence is too high.
+        if !self.any && lsn < self.emitted.unwrap_or_default() {
+            // The first block was opened for a record that was torn after all: its fence is too high.
             self.emitted = Some(lsn);
         }
         let emitted = self.emitted.unwrap_or_default();
@@ -330,7 +327,6 @@ impl Reader {
         let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
         self.at.offset = self.at.offset.saturating_add(bytes);
         self.holds_frame = true;
-        self.seen = true;
         self.state = State::Frames;
     }
 
