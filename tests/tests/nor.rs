@@ -111,6 +111,6 @@ fn another_partition_is_refused_by_name() {
     };
     assert_eq!(refusal(&|setup| setup.geometry.word = 4), Some(Refusal::OtherGeometry));
     assert_eq!(refusal(&|setup| setup.geometry.block_count = 5), Some(Refusal::OtherGeometry));
-    assert_eq!(refusal(&|setup| setup.scratch = 128), Some(Refusal::NeedsScratch { record: 160 }));
+    assert_eq!(refusal(&|setup| setup.scratch = 128), Some(Refusal::NeedsScratch { record: 176 }));
     assert_eq!(refusal(&|_| ()), None);
 }

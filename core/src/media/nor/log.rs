@@ -1,8 +1,8 @@
 //! The engine over a NOR ring: records in, requests out.
 //!
 //! ```text
-//!  scratch  | burnt | RESUME's own | record |     header parts are laid out at its start, in turn
-//!           0       burn           burn + 24
+//!  scratch  | header parts | burnt | RESUME's own | record |
+//!           0              32-burn 32             56
 //!
 //!  append ─► Frame ─► (Verify) ─► durable
 //!     │ first after a mount, or a block that is full: Busy, and
@@ -18,7 +18,7 @@
 
 use super::header::{Erased, Open, put, put_erased, take_erased};
 use super::reader::{Reader, Tail};
-use super::{FRAME_HEADER, Fault, Fetch, Last, Place, Policy, RESUME_BODY, Request, Volume};
+use super::{FRAME_HEADER, Fault, Fetch, Last, Place, Policy, RECORD_AT, RESUME_BODY, Request, Volume};
 use crate::action::{Action, Buffer, Span};
 use crate::codec::check::Checksum;
 use crate::codec::frame::{HEADER, Kind, Parsed, Slot};
@@ -186,7 +186,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
             return Err(Refused::Busy);
         }
         let at = Place { sequence: self.head, offset: self.free };
-        let start = self.volume.geometry.record_at() - FRAME_HEADER;
+        let start = RECORD_AT - FRAME_HEADER;
         let framing = self.volume.framing::<C>(self.head);
         let slot = Slot { offset: u64::from(at.offset), lsn: self.next };
         let frame = self.scratch.as_mut().get_mut(start as usize..(start + bytes) as usize);
@@ -232,7 +232,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
             }
             Stage::Carry => {
                 let Last { at, len, .. } = self.carried;
-                let start = self.volume.geometry.record_at() - FRAME_HEADER - self.carried.lead();
+                let start = RECORD_AT - FRAME_HEADER - self.carried.lead();
                 let bytes = geometry.frame_bytes(len.saturating_add(self.carried.lead()));
                 Request::Read(Fetch {
                     block: geometry.block_of(at.sequence),
@@ -406,7 +406,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
     fn loaded(&mut self) -> Stage {
         let Last { at, len, .. } = self.carried;
         let payload = len.saturating_add(self.carried.lead());
-        let start = (self.volume.geometry.record_at() - FRAME_HEADER - self.carried.lead()) as usize;
+        let start = (RECORD_AT - FRAME_HEADER - self.carried.lead()) as usize;
         let bytes = self.volume.geometry.frame_bytes(payload) as usize;
         let window = self.scratch.as_ref().get(start..start + bytes).unwrap_or_default();
         let framing = self.volume.framing::<C>(at.sequence);
@@ -424,7 +424,7 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
         let geometry = self.volume.geometry;
         let Last { lsn, from, len, .. } = self.carried;
         let burn = if self.proved && self.free == geometry.frames_at() { 0 } else { geometry.burn() };
-        let start = self.volume.geometry.record_at() - FRAME_HEADER - RESUME_BODY;
+        let start = RECORD_AT - FRAME_HEADER - RESUME_BODY;
         let payload = RESUME_BODY + len;
         let bytes = geometry.frame_bytes(payload);
         let framing = self.volume.framing::<C>(self.head);

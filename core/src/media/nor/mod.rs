@@ -110,16 +110,10 @@ impl Geometry {
         self.open_at() + self.pad(header::OPEN_PART)
     }
 
-    /// Bytes that are burnt before a RESUME: every cut in a row may leave one more torn word that looks erased, so three in a row
-    /// are covered.
+    /// Bytes that are burnt before a RESUME.
     #[must_use]
     pub const fn burn(self) -> u32 {
-        if self.word > 2 { 3 * self.word } else { 8 }
-    }
-
-    /// Where in the scratch the bytes of a record stand while it is written, so that a RESUME and burnt bytes fit before them.
-    const fn record_at(self) -> u32 {
-        self.burn() + FRAME_HEADER + RESUME_BODY
+        if self.word > 8 { self.word } else { 8 }
     }
 
     /// Bytes of a frame with this payload.
@@ -135,7 +129,7 @@ impl Geometry {
         let overhead = FRAME_HEADER + RESUME_BODY + self.word;
         let block = self.block_bytes.saturating_sub(self.frames_at() + self.burn() + overhead);
         let scratch = if scratch > 1 << 16 { 1 << 16 } else { (scratch & !31) as u32 };
-        let lent = scratch.saturating_sub(self.record_at() + 2 * self.word);
+        let lent = scratch.saturating_sub(RECORD_AT + 2 * self.word);
         if block < lent { block } else { lent }
     }
 
@@ -243,6 +237,8 @@ impl Last {
 const FRAME_HEADER: u32 = HEADER as u32;
 /// Payload of a RESUME before the record that it carries: LSN, sequence and offset of `from`.
 const RESUME_BODY: u32 = 16;
+/// Where in the scratch the bytes of a record stand while it is written, so that a RESUME and burnt bytes fit before them.
+const RECORD_AT: u32 = 56;
 /// What an erased byte reads as.
 const ERASED: u8 = 0xff;
 

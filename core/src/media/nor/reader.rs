@@ -77,6 +77,8 @@ pub struct Reader {
     bad: Option<Place>,
     traces: Traces,
     holds_frame: bool,
+    /// A frame of any block was read.
+    seen: bool,
     /// A record has come out.
     any: bool,
 }
@@ -138,6 +140,7 @@ impl Reader {
             bad: None,
             traces: Traces::default(),
             holds_frame: false,
+            seen: false,
             any: false,
         }
     }
@@ -296,8 +299,8 @@ impl Reader {
             return Step::Newer(self.at);
         };
         let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
-        if !self.any && lsn < self.emitted.unwrap_or_default() {
-            // The first block was opened for a record that was torn after all: its fence is too high.
+        if !self.seen && lsn < self.emitted.unwrap_or_default() {
+            // The block was opened for a record that was torn after all: its fence is too high.
             self.emitted = Some(lsn);
         }
         let emitted = self.emitted.unwrap_or_default();
@@ -327,6 +330,7 @@ impl Reader {
         let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
         self.at.offset = self.at.offset.saturating_add(bytes);
         self.holds_frame = true;
+        self.seen = true;
         self.state = State::Frames;
     }
 
