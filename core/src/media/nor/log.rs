@@ -276,7 +276,8 @@ impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
             }
             Stage::Open { sequence } => self.opened(sequence),
             Stage::Carry => self.loaded(),
-            Stage::Frame | Stage::Resume if self.proved => self.written(),
+            Stage::Frame if self.proved => self.written(),
+            Stage::Resume if self.proved => self.written(),
             Stage::Frame => Stage::Verify { resume: false },
             Stage::Resume => Stage::Verify { resume: true },
             Stage::Verify { .. } => self.written(),

@@ -23,9 +23,7 @@
 //!    payload may look erased. A claim that may itself be torn closes the block.
 //! 5. Until the next block is opened, what is written is read back before it is acknowledged; what differs is answered by a
 //!    RESUME that carries it.
-//! 6. Where the RESUME does not fit, the block is burnt behind its last frame before the next one is opened: else its only frame
-//!    may turn out torn, and with it the floor that let the next one be erased.
-//! 7. A block is erased only when it is below the floor of a block that holds a frame, or when it holds no frame.
+//! 6. A block is erased only when it is below the floor of a block that holds a frame, or when it holds no frame.
 //!
 //! It keeps no table of blocks: head and floor follow from a binary search over the headers. It has no snapshots, no groups of
 //! records, no trims and no export.
