@@ -1,0 +1,4 @@
+//! The peers, each behind the same two traits.
+
+pub(crate) mod ekv;
+pub(crate) mod sequential;
