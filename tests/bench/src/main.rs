@@ -10,7 +10,11 @@
 //! A row ends in `met`, `missed` or `not measured`. The flash rows are counts on a simulated part: they repeat exactly.
 
 #[path = "../../src/chance.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the simulators, where it is public and used in full")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the simulators, where it is public and used in full"
+)]
 mod chance;
 mod flash;
 mod report;
@@ -69,7 +73,7 @@ impl Request {
                 other => return Err(format!("no row is called {other}")),
             }
         }
-        if all == !this.rows.is_empty() {
+        if all != this.rows.is_empty() {
             return Err("say `flash` or name rows".into());
         }
         if this.write && !all {

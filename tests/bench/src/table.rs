@@ -61,8 +61,7 @@ pub(crate) fn cell<T, E: fmt::Display>(figure: &Result<T, E>, show: impl FnOnce(
     }
 }
 
-pub(crate) const HEAD: &str =
-    "| row | measure | ours | peers | goal | verdict |\n|---|---|---|---|---|---|";
+pub(crate) const HEAD: &str = "| row | measure | ours | peers | goal | verdict |\n|---|---|---|---|---|---|";
 
 #[cfg(test)]
 mod tests {

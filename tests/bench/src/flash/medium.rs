@@ -460,7 +460,8 @@ mod tests {
         for after_steps in 0..6 {
             let mut part = CountingFlash::<8>::new(2);
             part.cut(cut(after_steps, 7));
-            let done = NorFlash::write(&mut part, 0, &[0; 32]).and_then(|()| NorFlash::erase(&mut part, 0, 8192));
+            let done =
+                NorFlash::write(&mut part, 0, &[0; 32]).and_then(|()| NorFlash::erase(&mut part, 0, 8192));
             assert_eq!(done, Err(Refused::Off), "{after_steps}");
         }
     }

@@ -1,9 +1,9 @@
 //! Strandline on the same part: the one place where it is plugged in.
 //!
 //! Until `strandline-flash` exists, every figure of ours reads *not built*. To plug it in, give `Log` and `Settings` a handle
-//! each (`strandline_flash::{Log, Kv}` over `CountingFlash<W>`, scratch lent from a boxed array) and answer the methods with
-//! its calls; no row changes. F8 and F9 read `FIGURES` instead, which come from the images in `tests/firmware` and
-//! `tests/size-probe`.
+//! each (`strandline_flash::{Log, Kv}` over `CountingFlash<W>`, with scratch that they own) and answer the methods with its
+//! calls; no row changes. The figures of F8 and F9 come from images: a function `ours` in `tests/firmware/src/bin/peers.rs`,
+//! and `tests/size-probe`. F12 is `resent_chunks` in `rows/export.rs`.
 
 use super::medium::CountingFlash;
 use super::subject::{self, Failed};

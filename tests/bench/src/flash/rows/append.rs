@@ -33,10 +33,11 @@ pub(crate) fn reprogrammed() -> Row {
         .into_iter()
         .chain([twice::<ours::Log<16>, 16>(), twice::<ours::Log<32>, 32>()])
         .collect::<Result<Vec<_>, _>>();
-    let queue = [twice::<Queue<Without, 1>, 1>(), twice::<Queue<Without, 4>, 4>(), twice::<Queue<Without, 8>, 8>()]
-        .into_iter()
-        .chain([twice::<Queue<Without, 16>, 16>(), twice::<Queue<Without, 32>, 32>()])
-        .collect::<Result<Vec<_>, _>>();
+    let queue =
+        [twice::<Queue<Without, 1>, 1>(), twice::<Queue<Without, 4>, 4>(), twice::<Queue<Without, 8>, 8>()]
+            .into_iter()
+            .chain([twice::<Queue<Without, 16>, 16>(), twice::<Queue<Without, 32>, 32>()])
+            .collect::<Result<Vec<_>, _>>();
     let ekv = work::<Ekv, 4>(1, false).map(|counts| counts.reprogrammed_words);
     let shown = |words: &Vec<u64>| words.iter().map(u64::to_string).collect::<Vec<_>>().join(" / ");
     Row {

@@ -110,7 +110,10 @@ pub(super) fn check_tail<L: Log<W>, const W: usize>(log: &mut L, next: u32) -> R
     numbers.sort_unstable();
     let dense = numbers.iter().rev().zip((0..next).rev()).all(|(found, expected)| *found == expected);
     if damaged > 0 || numbers.is_empty() || !dense {
-        return Err(Failed::Said(format!("{damaged} records damaged, {} read, dense: {dense}", numbers.len())));
+        return Err(Failed::Said(format!(
+            "{damaged} records damaged, {} read, dense: {dense}",
+            numbers.len()
+        )));
     }
     Ok(numbers.len())
 }

@@ -12,7 +12,8 @@ use crate::table::{Row, Verdict, cell};
 /// F3.
 pub(crate) fn updates() -> Row {
     let ours = figures::<ours::Settings<4>>();
-    let shown = |it: &Figures| format!("{:.3} ({:.3} in groups of 8) / {}", it.ratio, it.grouped_ratio, it.erases);
+    let shown =
+        |it: &Figures| format!("{:.3} ({:.3} in groups of 8) / {}", it.ratio, it.grouped_ratio, it.erases);
     let peer = |name: &str, figures: Result<Figures, Failed>| (name.to_owned(), cell(&figures, shown));
     Row {
         id: "F3",
@@ -35,7 +36,8 @@ struct Figures {
 }
 
 fn figures<S: Settings<4>>() -> Result<Figures, Failed> {
-    let ratio = |counts: &Counts| counts.programmed_bytes as f64 / (UPDATES as usize * (2 + VALUE_BYTES)) as f64;
+    let ratio =
+        |counts: &Counts| counts.programmed_bytes as f64 / (UPDATES as usize * (2 + VALUE_BYTES)) as f64;
     let (single, grouped) = (work::<S>(1)?, work::<S>(8)?);
     Ok(Figures { ratio: ratio(&single), grouped_ratio: ratio(&grouped), erases: single.all_erases() })
 }

@@ -14,7 +14,8 @@ mod settings;
 
 use core::fmt;
 use core::ops::AddAssign;
-use std::panic::{self, AssertUnwindSafe};
+use core::panic::AssertUnwindSafe;
+use std::panic;
 
 use crate::chance::Chance;
 use crate::flash::medium::{CountingFlash, Cut};

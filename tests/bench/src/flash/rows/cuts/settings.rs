@@ -78,7 +78,9 @@ impl<S: Settings<W>, const W: usize> History<W> for Updates<S, W> {
             // A value from before the acknowledged one, or none, is a loss; a value of nobody is worse.
             match (right, &found) {
                 (true, _) => {}
-                (false, Some(bytes)) if crate::flash::subject::number_of(bytes).is_none() => end = End::Invented,
+                (false, Some(bytes)) if crate::flash::subject::number_of(bytes).is_none() => {
+                    end = End::Invented
+                }
                 (false, _) if end == End::Good => end = End::Lost,
                 (false, _) => {}
             }
