@@ -4,7 +4,8 @@
 //! cargo run --release --manifest-path tests/bench/Cargo.toml -- flash            all flash rows
 //!                                                               F3 F10           some rows
 //!                                                               flash --write    and docs/benchmarks.md
-//!                                                               --histories N    power-cut histories of each kind, F10
+//!                                                               --histories N    F10: histories of each kind
+//!                                                               --seed N         F10: the seed of the first
 //! ```
 //!
 //! A row ends in `met`, `missed` or `not measured`. The flash rows are counts on a simulated part: they repeat exactly.
@@ -65,10 +66,8 @@ impl Request {
                 "flash" => all = true,
                 "host" => return Err("there are no host rows in this package yet".into()),
                 "--write" => this.write = true,
-                "--histories" => {
-                    let count = words.next().and_then(|count| count.parse().ok());
-                    this.settings.histories = count.ok_or("--histories wants a number")?;
-                }
+                "--histories" => this.settings.histories = number(words.next())?,
+                "--seed" => this.settings.seed = number(words.next())?,
                 row if flash::ROWS.iter().any(|(id, _)| *id == row) => this.rows.push(word),
                 other => return Err(format!("no row is called {other}")),
             }
@@ -83,4 +82,14 @@ impl Request {
     }
 }
 
-const USAGE: &str = "usage: flash [--write] [--histories N] | ROW... [--histories N]";
+/// Decimal, or hexadecimal behind `0x`.
+fn number(word: Option<String>) -> Result<u64, String> {
+    let word = word.ok_or("a number is missing")?;
+    let parsed = match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    parsed.map_err(|error| format!("{word}: {error}"))
+}
+
+const USAGE: &str = "usage: flash [--write] | ROW... , [--histories N] [--seed N]";

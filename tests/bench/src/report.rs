@@ -35,7 +35,7 @@ fn page(rows: &[Row], settings: &Settings) -> String {
         said("rustc", "--version"),
         peers(),
         rows::settings::SEED,
-        rows::cuts::SEED,
+        settings.seed,
         settings.histories,
     )
 }

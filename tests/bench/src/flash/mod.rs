@@ -16,11 +16,13 @@ use crate::table::Row;
 pub(crate) struct Settings {
     /// Power-cut histories for each subject and word size.
     pub(crate) histories: u64,
+    /// The seed of the first of them.
+    pub(crate) seed: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { histories: 20_000 }
+        Self { histories: 20_000, seed: rows::cuts::SEED }
     }
 }
 
@@ -37,7 +39,7 @@ pub(crate) const ROWS: [(&str, Measure); 12] = [
     ("F7", |_| rows::mount::replay()),
     ("F8", |_| rows::images::sizes()),
     ("F9", |_| rows::images::code()),
-    ("F10", |settings| rows::cuts::survived(settings.histories)),
+    ("F10", |settings| rows::cuts::survived(settings)),
     ("F11", |_| rows::flips::silent()),
     ("F12", |_| rows::export::dropped()),
 ];

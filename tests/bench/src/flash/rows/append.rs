@@ -56,9 +56,9 @@ pub(crate) fn reprogrammed() -> Row {
 
 /// F4.
 pub(crate) fn spread() -> Row {
-    let of_log = |counts: Result<Counts, Failed>| counts.map(|counts| counts.erase_spread());
-    let log = of_log(work::<ours::Log<4>, 4>(1, false));
-    let settings = settings::work::<ours::Settings<4>>(1).map(|counts| counts.erase_spread());
+    let spread_of = |counts: Result<Counts, Failed>| counts.map(|counts| counts.erase_spread());
+    let log = spread_of(work::<ours::Log<4>, 4>(1, false));
+    let settings = spread_of(settings::work::<ours::Settings<4>>(1));
     let ours = log.and_then(|log| Ok((log, settings?)));
     let peer = |name: &str, spread: Result<u64, Failed>| (name.to_owned(), cell(&spread, u64::to_string));
     let map = settings::work::<Map<Without, 4>>(1);
@@ -66,10 +66,10 @@ pub(crate) fn spread() -> Row {
         id: "F4",
         measure: "most against least erased block after 10,000 appends / 10,000 updates with snapshots",
         peers: vec![
-            peer(Queue::<Without, 4>::NAME, of_log(work::<Queue<Without, 4>, 4>(1, false))),
-            peer(Map::<Without, 4>::NAME, of_log(map)),
-            peer("ekv, as a log", of_log(work::<Ekv, 4>(1, false))),
-            peer("ekv, as a map", of_log(settings::work::<Ekv>(1))),
+            peer(Queue::<Without, 4>::NAME, spread_of(work::<Queue<Without, 4>, 4>(1, false))),
+            peer(Map::<Without, 4>::NAME, spread_of(map)),
+            peer("ekv, as a log", spread_of(work::<Ekv, 4>(1, false))),
+            peer("ekv, as a map", spread_of(settings::work::<Ekv>(1))),
         ],
         goal: "≤ 1 / ≤ 2",
         verdict: Verdict::of(&ours, |(log, settings)| *log <= 1 && *settings <= 2),

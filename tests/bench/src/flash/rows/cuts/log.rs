@@ -1,20 +1,20 @@
 //! Histories of a log: records with rising numbers.
 
-use super::{End, History, SEED, STAGES, Tally, run};
+use super::{Asked, End, History, STAGES, Tally, run};
 use crate::chance::Chance;
 use crate::flash::medium::CountingFlash;
 use crate::flash::rows::append::{BLOCKS, RECORD_BYTES};
 use crate::flash::subject::{Failed, Log, number_of, record};
 
-pub(super) fn campaign<L: Log<W>, const W: usize>(histories: u64) -> Result<Tally, Failed> {
+pub(super) fn campaign<L: Log<W>, const W: usize>(asked: &Asked) -> Result<Tally, Failed> {
     let stages = stages::<L, W>()?;
     let mut tally = Tally::default();
-    for seed in SEED..SEED + histories {
+    for seed in (asked.seed..).take(asked.histories as usize) {
         let mut chance = Chance::new(seed);
         let (part, next) = &stages[chance.below(stages.len())];
         let part = part.copy();
         let history = Appends::<L, W> { next: *next, unknown: Vec::new(), log: core::marker::PhantomData };
-        tally.count(seed, run(history, &part, &mut chance));
+        tally.count::<W>(seed, run(history, &part, &mut chance));
     }
     Ok(tally)
 }

@@ -18,6 +18,7 @@ use core::panic::AssertUnwindSafe;
 use std::panic;
 
 use crate::chance::Chance;
+use crate::flash::Settings as Asked;
 use crate::flash::medium::{CountingFlash, Cut};
 use crate::flash::ours;
 use crate::flash::peers::ekv::Ekv;
@@ -26,14 +27,14 @@ use crate::flash::subject::{Failed, Settings};
 use crate::table::{Row, Verdict, cell};
 
 /// F10.
-pub(crate) fn survived(histories: u64) -> Row {
+pub(crate) fn survived(asked: &Asked) -> Row {
     // Subjects that meet what they did not expect may panic: that is counted, not shown.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
-    let ours = all_words(histories, Kind::Ours);
-    let queue = all_words(histories, Kind::Queue);
-    let map = all_words(histories, Kind::Map);
-    let ekv = settings::campaign::<Ekv, 4>(histories);
+    let ours = all_words(asked, Kind::Ours);
+    let queue = all_words(asked, Kind::Queue);
+    let map = all_words(asked, Kind::Map);
+    let ekv = settings::campaign::<Ekv, 4>(asked);
     panic::set_hook(hook);
     let peer = |name: &str, tally: Result<Tally, Failed>| (name.to_owned(), cell(&tally, Tally::to_string));
     Row {
@@ -58,23 +59,23 @@ enum Kind {
     Map,
 }
 
-fn all_words(histories: u64, kind: Kind) -> Result<Tally, Failed> {
+fn all_words(asked: &Asked, kind: Kind) -> Result<Tally, Failed> {
     let mut tally = Tally::default();
-    tally += one_word::<1>(histories, kind)?;
-    tally += one_word::<4>(histories, kind)?;
-    tally += one_word::<8>(histories, kind)?;
-    tally += one_word::<16>(histories, kind)?;
-    tally += one_word::<32>(histories, kind)?;
+    tally += one_word::<1>(asked, kind)?;
+    tally += one_word::<4>(asked, kind)?;
+    tally += one_word::<8>(asked, kind)?;
+    tally += one_word::<16>(asked, kind)?;
+    tally += one_word::<32>(asked, kind)?;
     Ok(tally)
 }
 
-fn one_word<const W: usize>(histories: u64, kind: Kind) -> Result<Tally, Failed> {
+fn one_word<const W: usize>(asked: &Asked, kind: Kind) -> Result<Tally, Failed> {
     match kind {
-        Kind::Queue => log::campaign::<Queue<Without, W>, W>(histories),
-        Kind::Map => settings::campaign::<Map<Without, W>, W>(histories),
+        Kind::Queue => log::campaign::<Queue<Without, W>, W>(asked),
+        Kind::Map => settings::campaign::<Map<Without, W>, W>(asked),
         Kind::Ours => {
-            let mut tally = log::campaign::<ours::Log<W>, W>(histories)?;
-            tally += settings::campaign::<ours::Settings<W>, W>(histories)?;
+            let mut tally = log::campaign::<ours::Log<W>, W>(asked)?;
+            tally += settings::campaign::<ours::Settings<W>, W>(asked)?;
             Ok(tally)
         }
     }
@@ -87,8 +88,8 @@ struct Tally {
     lost: u64,
     invented: u64,
     unusable: u64,
-    /// The first bad history, to be replayed.
-    first_bad: Option<u64>,
+    /// Word and seed of the first bad history: `F10 --histories 1 --seed N` replays it.
+    first_bad: Option<(usize, u64)>,
 }
 
 impl Tally {
@@ -96,7 +97,7 @@ impl Tally {
         self.lost + self.invented + self.unusable
     }
 
-    fn count(&mut self, seed: u64, end: End) {
+    fn count<const W: usize>(&mut self, seed: u64, end: End) {
         self.histories += 1;
         match end {
             End::Good => return,
@@ -104,7 +105,7 @@ impl Tally {
             End::Invented => self.invented += 1,
             End::Unusable => self.unusable += 1,
         }
-        self.first_bad.get_or_insert(seed);
+        self.first_bad.get_or_insert((W, seed));
     }
 }
 
@@ -121,8 +122,13 @@ impl AddAssign for Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { histories, lost, invented, unusable, .. } = self;
-        write!(f, "{} of {histories} ({lost} lost, {invented} wrong, {unusable} unusable)", self.bad())?;
-        self.first_bad.map_or(Ok(()), |seed| write!(f, ", first seed {seed:#x}"))
+        write!(
+            f,
+            "{} of {histories} ({lost} lost, {invented} wrong or out of order, {unusable} unusable)",
+            self.bad()
+        )?;
+        self.first_bad
+            .map_or(Ok(()), |(word, seed)| write!(f, ", the first at words of {word}, seed {seed:#x}"))
     }
 }
 

@@ -1,19 +1,19 @@
 //! Histories of a settings map: a few keys, each value with its own number.
 
-use super::{End, History, SEED, STAGES, Tally, run};
+use super::{Asked, End, History, SEED, STAGES, Tally, run};
 use crate::chance::Chance;
 use crate::flash::medium::CountingFlash;
 use crate::flash::rows::append::BLOCKS;
 use crate::flash::subject::{Failed, Settings, record};
 
-pub(super) fn campaign<S: Settings<W>, const W: usize>(histories: u64) -> Result<Tally, Failed> {
+pub(super) fn campaign<S: Settings<W>, const W: usize>(asked: &Asked) -> Result<Tally, Failed> {
     let stages = stages::<S, W>()?;
     let mut tally = Tally::default();
-    for seed in SEED..SEED + histories {
+    for seed in (asked.seed..).take(asked.histories as usize) {
         let mut chance = Chance::new(seed);
         let (part, updates) = &stages[chance.below(stages.len())];
         let part = part.copy();
-        tally.count(seed, run(updates.copy(chance.split()), &part, &mut chance));
+        tally.count::<W>(seed, run(updates.copy(chance.split()), &part, &mut chance));
     }
     Ok(tally)
 }
