@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 
-use strandline::{BadState, Image, Log, Lsn, Mode, Options, Recovered, Replay};
+use strandline::{BadState, Event, Image, Log, Lsn, Mode, Options, Recovered, Replay};
 
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,6 +185,36 @@ fn a_completion_may_append_and_may_panic() {
     log.append_with(b"two", move |_| sender.send(again.append(b"three").unwrap()).unwrap()).unwrap();
     assert_eq!(receiver.recv_timeout(PATIENCE), Ok(Lsn(3)));
     assert_eq!(log.append(b"four").unwrap(), Lsn(4));
+}
+
+#[test]
+fn a_listener_that_panics_halts_the_log_and_wakes_everyone() {
+    let directory = tempfile::tempdir().unwrap();
+    let hears =
+        |event: &Event, _: Option<&str>| assert!(!matches!(event, Event::Rotated { .. }), "on purpose");
+    let (log, _) = Log::open(options(directory.path()).listener(hears), &mut ()).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    for writer in 0..4 {
+        let (log, sender) = (log.clone(), sender.clone());
+        std::thread::spawn(move || {
+            let error = (0..1000).find_map(|_| log.append(&[writer; 1000]).err());
+            sender.send(error.expect("the segment is full before that")).unwrap();
+        });
+    }
+    for _ in 0..4 {
+        let error = receiver.recv_timeout(PATIENCE).unwrap().to_string();
+        assert!(error.contains("on purpose") || error.contains("halted"), "{error}");
+    }
+    let why = log.stats().halted.unwrap();
+    assert!(why.contains("panicked: on purpose"), "{why}");
+    assert!(log.sync().is_err() && log.append(b"more").is_err());
+    let mut reader = log.read_from(Lsn::FIRST).unwrap();
+    let mut last = Lsn(0);
+    while let Some(record) = reader.next().unwrap() {
+        last = record.lsn;
+    }
+    assert_eq!(last.next(), log.acknowledged(), "reads go on");
+    log.close();
 }
 
 #[test]
