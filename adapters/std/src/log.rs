@@ -3,7 +3,7 @@
 use core::task::Waker;
 use core::time::Duration;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -248,8 +248,11 @@ impl Log {
     pub fn verify(options: &Options) -> Result<Recovered, OpenError> {
         let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
         let dir = Dir::existing(options.places.clone(), geometry);
-        let _lock =
-            if options.places.log.join(LOCK).exists() { Some(lock(&options.places.log)?) } else { None };
+        let _lock = match File::open(options.places.log.join(LOCK)) {
+            Ok(file) => Some(hold(file, &options.places.log)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(unusable(&options.places.log, &error)),
+        };
         let started = Instant::now();
         let core = CoreOptions {
             config: options.config,
@@ -589,23 +592,35 @@ fn announce(listener: Listener, kept: Arc<(Mutex<u32>, Condvar)>) -> Listener {
     })
 }
 
-/// Keeps a second process out. The kernel lets go of the lock when the process ends, however it ends.
+/// Keeps a second process out, and tells it who is here. The kernel lets go of the lock when the process ends, however it ends.
 fn lock(place: &Path) -> Result<File, OpenError> {
-    let path = place.join(LOCK);
-    let failed = |source| OpenError::Refused(format!("{}: {source}", path.display()));
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.as_mut().map_err(|error| failed(std::io::Error::from(error.kind())))?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(place.join(LOCK));
+    let mut file = hold(opened.map_err(|error| unusable(place, &error))?, place)?;
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| unusable(place, &error))?;
+    Ok(file)
+}
+
+/// Takes the lock, without writing anything.
+fn hold(mut file: File, place: &Path) -> Result<File, OpenError> {
     if file.try_lock().is_err() {
         let mut holder = String::new();
         let _ = file.read_to_string(&mut holder);
         let holder = Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty());
         return Err(OpenError::Locked { path: place.into(), holder });
     }
-    let written =
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(failed)?;
-    file.try_clone().map_err(failed)
+    Ok(file)
+}
+
+fn unusable(place: &Path, error: &std::io::Error) -> OpenError {
+    OpenError::Refused(format!("{}: {error}", place.join(LOCK).display()))
 }
 
 /// A random store id, from the keys that the standard library draws for its hash maps.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 
-use strandline::{BadState, Event, Image, Log, Lsn, Mode, Options, Recovered, Replay};
+use strandline::{BadState, Event, Image, Log, Lsn, Mode, OpenError, Options, Recovered, Replay};
 
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,6 +121,69 @@ fn an_extent_that_is_gone_is_not_used_again() {
     assert_eq!(log.stats().halted, None);
     drop(log);
     assert_eq!(open(directory.path()).2, 1410);
+}
+
+#[test]
+fn a_file_with_a_number_that_was_never_given_is_refused_by_name() {
+    for stray in ["log-4294967295.wal", "log-4294967290.wal", "snapshots/snapshot-4294967295.snap"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, ..) = open(directory.path());
+        fill(&log, 10);
+        drop(log);
+        let path = directory.path().join(stray);
+        fs::write(&path, b"from elsewhere").unwrap();
+        let error = Log::open(options(directory.path()), &mut ()).unwrap_err().to_string();
+        assert!(error.contains(stray) && error.contains("Move it elsewhere"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"from elsewhere");
+        fs::remove_file(path).unwrap();
+        let (log, _, count) = open(directory.path());
+        fill(&log, 200);
+        assert_eq!((count, log.stats().halted), (10, None));
+    }
+}
+
+#[test]
+fn a_file_with_a_number_a_little_above_is_passed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 10);
+    drop(log);
+    fs::write(directory.path().join("log-00001000.wal"), b"from a start that was cut").unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 500);
+    assert_eq!(log.stats().halted, None);
+    drop(log);
+    assert_eq!(open(directory.path()).2, 510);
+}
+
+#[test]
+fn verify_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, ..) = open(directory.path());
+    fill(&log, 10);
+    let running = Log::verify(&options(directory.path())).unwrap_err();
+    assert!(matches!(&running, OpenError::Locked { holder: Some(_), .. }), "{running}");
+    drop(log);
+    fs::write(directory.path().join("LOCK"), b"4711\n").unwrap();
+    let before = contents(directory.path());
+    Log::verify(&options(directory.path())).unwrap();
+    assert_eq!(contents(directory.path()), before);
+}
+
+/// Every file with its bytes and when they were changed.
+fn contents(directory: &Path) -> Vec<(std::path::PathBuf, std::time::SystemTime, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            found.push((path.clone(), changed, fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]
