@@ -143,6 +143,7 @@ impl DurableEngine {
             log,
             logs_writes: config.wal.enabled,
             max_value_bytes: config.max_value_bytes,
+            record_bytes: self.limits.record_bytes,
             changes,
         };
         let first = self.ready.set(Arc::new(Store::new(parts))).is_ok();
