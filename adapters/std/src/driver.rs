@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     acknowledged: AtomicU64,
     durable: AtomicU64,
     halted: AtomicBool,
-    started: Instant,
+    time: Time,
     listener: Listener,
 }
 
@@ -108,7 +108,7 @@ impl Shared {
         mode: Mode,
         batch_bytes: usize,
         write_on_wait: bool,
-        started: Instant,
+        time: Time,
         listener: Listener,
     ) -> Self {
         let (acknowledged, durable) = (store.acknowledged().0, store.settled().lsn.0);
@@ -137,7 +137,7 @@ impl Shared {
             acknowledged: AtomicU64::new(acknowledged),
             durable: AtomicU64::new(durable),
             halted: AtomicBool::new(false),
-            started,
+            time,
             listener,
         }
     }
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Now {
-        now(self.started)
+        self.time.now()
     }
 
     /// Takes a record without waiting for room.
@@ -654,9 +654,28 @@ pub(crate) enum Kind {
     Durable,
 }
 
-/// What time it is, with monotonic time from `started`.
-pub(crate) fn now(started: Instant) -> Now {
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+/// Tells the wall-clock time.
+pub(crate) type WallClock = Box<dyn Fn() -> Millis + Send + Sync>;
+
+/// What time it is, with monotonic time from when this was made.
+pub(crate) struct Time {
+    started: Instant,
+    wall: WallClock,
+}
+
+impl Time {
+    pub(crate) fn new(wall: WallClock) -> Self {
+        Self { started: Instant::now(), wall }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { ticks: Ticks(micros), wall: (self.wall)() }
+    }
+}
+
+/// The system's.
+pub(crate) fn system_time() -> Millis {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    Now { ticks: Ticks(micros), wall: Millis(u64::try_from(wall).unwrap_or(u64::MAX)) }
+    Millis(u64::try_from(wall).unwrap_or(u64::MAX))
 }

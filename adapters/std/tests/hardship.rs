@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 
-use strandline::{BadState, Event, Image, Log, Lsn, Mode, OpenError, Options, Recovered, Replay};
+use strandline::{BadState, Event, Image, Log, Lsn, Millis, Mode, OpenError, Options, Recovered, Replay};
 
 /// Longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,6 +154,21 @@ fn a_file_with_a_number_a_little_above_is_passed() {
     assert_eq!(log.stats().halted, None);
     drop(log);
     assert_eq!(open(directory.path()).2, 510);
+}
+
+#[test]
+fn marks_carry_the_clock_of_the_program_and_never_run_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ahead = Millis(u64::MAX / 4);
+    let (log, _) = Log::open(options(directory.path()).clock(move || ahead), &mut ()).unwrap();
+    fill(&log, 1);
+    snapshot(&log);
+    assert_eq!(log.snapshots()[0].snapshot.time, ahead);
+    log.close();
+    let (log, recovered, _) = open(directory.path());
+    assert_eq!(recovered.report.time, ahead, "the system's clock is behind");
+    drop(log);
+    assert_eq!(Log::verify(&options(directory.path())).unwrap().report.time, ahead);
 }
 
 #[test]
