@@ -171,6 +171,108 @@ fn marks_carry_the_clock_of_the_program_and_never_run_behind_it() {
     assert_eq!(Log::verify(&options(directory.path())).unwrap().report.time, ahead);
 }
 
+/// A log with 10 records in each of two snapshots, and 10 behind them; the files of the snapshots, the newest last.
+fn two_snapshots(directory: &Path) -> [std::path::PathBuf; 2] {
+    let (log, ..) = open(directory);
+    for _ in 0..2 {
+        fill(&log, 10);
+        snapshot(&log);
+    }
+    fill(&log, 10);
+    let snapshots = log.snapshots();
+    log.close();
+    [snapshots[0].path.clone(), snapshots[1].path.clone()]
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_good_snapshot_is_loaded_and_a_damaged_one_is_named_and_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let [older, newest] = two_snapshots(directory.path());
+    let (log, recovered, count) = open(directory.path());
+    assert_eq!((count, recovered.report.records, recovered.report.snapshot.unwrap().base), (30, 10, Lsn(21)));
+    assert!(recovered.damaged_snapshots.is_empty());
+    drop(log);
+    let middle = fs::metadata(&newest).unwrap().len() as usize / 2;
+    edit(&newest, |bytes| bytes[middle] ^= 1);
+    let (log, recovered, count) = open(directory.path());
+    assert_eq!((count, recovered.report.records, recovered.report.snapshot.unwrap().base), (30, 20, Lsn(11)));
+    assert_eq!(recovered.damaged_snapshots.len(), 1);
+    assert_eq!(recovered.damaged_snapshots[0].0, newest);
+    assert_eq!(recovered.quarantined.len(), 1, "it is kept aside: {:?}", recovered.quarantined);
+    assert_eq!(log.snapshots().len(), 1);
+    assert!(older.exists() && !newest.exists());
+}
+
+#[test]
+fn a_snapshot_of_a_state_that_this_program_does_not_know_is_named_and_passed_over() {
+    /// Takes no chunk that holds 20.
+    #[derive(Default)]
+    struct Older(Count);
+
+    impl Replay for Older {
+        fn reset(&mut self) {
+            self.0.reset();
+        }
+
+        fn restore(&mut self, chunk: &[u8]) -> Result<(), BadState> {
+            self.0.restore(chunk)?;
+            if self.0.0 == 20 { Err(BadState("state of version 2".into())) } else { Ok(()) }
+        }
+
+        fn apply(&mut self, lsn: Lsn, record: &[u8]) -> Result<(), BadState> {
+            self.0.apply(lsn, record)
+        }
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let [_, newest] = two_snapshots(directory.path());
+    let mut state = Older::default();
+    let (_, recovered) = Log::open(options(directory.path()), &mut state).unwrap();
+    assert_eq!(
+        (state.0.0, recovered.report.snapshot.unwrap().base),
+        (30, Lsn(11)),
+        "the half-loaded one is forgotten"
+    );
+    let [(path, why)] = &recovered.damaged_snapshots[..] else { panic!("{:?}", recovered.damaged_snapshots) };
+    assert!(*path == newest && why.contains("state of version 2"), "{why}");
+}
+
+#[test]
+fn a_snapshot_of_a_newer_version_is_refused_and_stays() {
+    use strandline::core::codec::check::{Seed, TableCheck};
+    use strandline::core::codec::frame::{Framing, Kind, Parsed, Slot};
+
+    let directory = tempfile::tempdir().unwrap();
+    let [_, newest] = two_snapshots(directory.path());
+    edit(&newest, |bytes| {
+        let framing = Framing { write_unit: 8, seed: Seed::HEADER };
+        let Parsed::Frame(frame) = framing.decode::<TableCheck>(bytes, 0, 4096) else { panic!("a header") };
+        let mut body = frame.payload.to_vec();
+        body[8..10].copy_from_slice(&999_u16.to_le_bytes());
+        let slot = Slot { offset: 0, lsn: Lsn(u64::from(frame.seq)) };
+        framing.encode::<TableCheck>(Kind::Extent, slot, &body, bytes).unwrap();
+    });
+    let before = contents(directory.path());
+    let error = Log::open(options(directory.path()), &mut Count::default()).unwrap_err().to_string();
+    let name = newest.display().to_string();
+    assert!(error.contains(&name) && error.contains("newer version"), "{error}");
+    let after = contents(directory.path());
+    let files = |contents: Vec<(std::path::PathBuf, _, Vec<u8>)>| -> Vec<_> {
+        contents
+            .into_iter()
+            .filter(|(path, ..)| !path.ends_with("LOCK"))
+            .map(|(path, _, bytes)| (path, bytes))
+            .collect()
+    };
+    assert_eq!(files(after), files(before), "nothing was changed");
+}
+
 #[test]
 fn verify_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
