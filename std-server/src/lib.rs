@@ -9,5 +9,6 @@ pub mod http;
 pub mod keyspace;
 mod logging;
 mod metrics;
+mod open_files;
 pub mod resp;
 pub mod serve;

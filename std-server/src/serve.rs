@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Loaded, LogFormat};
 use crate::engine::{DurableEngine, Facts, Recovery};
 use crate::resp::{ConnectionLimits, ListenerLimits, RequestLimits};
-use crate::{announce, http, logging, resp};
+use crate::{announce, http, logging, open_files, resp};
 
 /// Runs the server until it is told to stop.
 #[must_use]
@@ -33,16 +33,24 @@ pub fn run(loaded: &Loaded, discard_from: Option<u64>) -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
+    let mut config = loaded.config.clone();
+    if config.resp.is_some() {
+        let (clients, note) = open_files::make_room(config.max_clients);
+        config.max_clients = clients;
+        if let Some(note) = note {
+            tracing::warn!("{note}");
+        }
+    }
     let runtime = match Builder::new_multi_thread().worker_threads(workers()).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&loaded.config, &Failure::System(error)),
+        Err(error) => return failed(&config, &Failure::System(error)),
     };
-    let served = runtime.block_on(serve(&loaded.config, discard_from.map(Lsn)));
+    let served = runtime.block_on(serve(&config, discard_from.map(Lsn)));
     // Recovery that was broken off runs on a thread that nothing waits for: it may end at any moment.
     runtime.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failed(&loaded.config, &failure),
+        Err(failure) => failed(&config, &failure),
     }
 }
 
@@ -116,7 +124,7 @@ fn limits(config: &Config) -> ListenerLimits {
     let word_bytes = config.max_value_bytes.max(MIN_WORD_BYTES);
     let request = RequestLimits { word_bytes, ..ConnectionLimits::default().request };
     let connection = ConnectionLimits { request, ..ConnectionLimits::default() };
-    ListenerLimits { connection, ..ListenerLimits::default() }
+    ListenerLimits { clients: config.max_clients, connection, ..ListenerLimits::default() }
 }
 
 /// As many as there are processors, within reason: the log's own threads work beside them.

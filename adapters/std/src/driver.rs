@@ -11,6 +11,8 @@
 //! sync run on its own thread; otherwise the driver thread has it. With `write_on_wait` a task that asks for its
 //! acknowledgement takes it for one write, so that no thread is woken between an append and its reply. Two halves take turns: one is written while the other fills.
 
+mod panics;
+
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
@@ -25,6 +27,7 @@ use strandline_core::action::{Action, Event, Output, Refused};
 use strandline_core::store::{Mode, Now, Priority};
 use strandline_core::types::{EffectId, Lsn, Millis, Role as ExtentRole, Ticks};
 
+use self::panics::{guarded, wake_all};
 use crate::dir::{Dir, StepError};
 use crate::error::AppendError;
 use crate::recover::{HostStore, span_of};
@@ -53,7 +56,7 @@ pub(crate) struct Shared {
     acknowledged: AtomicU64,
     durable: AtomicU64,
     halted: AtomicBool,
-    started: Instant,
+    time: Time,
     listener: Listener,
 }
 
@@ -105,7 +108,7 @@ impl Shared {
         mode: Mode,
         batch_bytes: usize,
         write_on_wait: bool,
-        started: Instant,
+        time: Time,
         listener: Listener,
     ) -> Self {
         let (acknowledged, durable) = (store.acknowledged().0, store.settled().lsn.0);
@@ -134,7 +137,7 @@ impl Shared {
             acknowledged: AtomicU64::new(acknowledged),
             durable: AtomicU64::new(durable),
             halted: AtomicBool::new(false),
-            started,
+            time,
             listener,
         }
     }
@@ -152,7 +155,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Now {
-        now(self.started)
+        self.time.now()
     }
 
     /// Takes a record without waiting for room.
@@ -336,26 +339,21 @@ impl Shared {
     }
 
     /// Polls and carries out until `done`; then the role is free again. The driver thread also gives it up when there is
-    /// nothing to do, and learns until when.
+    /// nothing to do, and learns until when. Whatever panics meanwhile halts the log.
     fn drive<'s>(
         &'s self,
         mut state: MutexGuard<'s, State>,
         who: Role,
         done: &dyn Fn(&Self) -> bool,
     ) -> (MutexGuard<'s, State>, Option<Ticks>) {
-        state.driving = true;
-        let mut idle_until = None;
-        while !done(self) {
-            match state.store.poll(self.now()) {
-                Output::Do(id, action) => state = self.carry_out(state, id, action),
-                Output::Event(event) => self.hear(&mut state, &event),
-                Output::Idle { wake } if who == Role::Thread || state.stopping => {
-                    idle_until = wake;
-                    break;
-                }
-                Output::Idle { wake } => self.sleep(&mut state, wake),
+        let (mut state, idle_until) = loop {
+            state.driving = true;
+            match guarded(|| self.poll_until(state, who, done)) {
+                Ok(ended) => break ended,
+                // The engine may still have events to tell; it hands out nothing else any more.
+                Err(why) => state = self.fail(why),
             }
-        }
+        };
         state.driving = false;
         if who == Role::Appender && state.resting {
             state.resting = false;
@@ -365,6 +363,23 @@ impl Shared {
             self.room.notify_all();
         }
         (state, idle_until)
+    }
+
+    fn poll_until<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        who: Role,
+        done: &dyn Fn(&Self) -> bool,
+    ) -> (MutexGuard<'s, State>, Option<Ticks>) {
+        while !done(self) {
+            match state.store.poll(self.now()) {
+                Output::Do(id, action) => state = self.carry_out(state, id, action),
+                Output::Event(event) => self.hear(&mut state, &event),
+                Output::Idle { wake } if who == Role::Thread || state.stopping => return (state, wake),
+                Output::Idle { wake } => self.sleep(&mut state, wake),
+            }
+        }
+        (state, None)
     }
 
     /// Carries out what there is to do now, on a thread that must not be kept for long. The driver thread keeps the time, and
@@ -446,6 +461,8 @@ impl Shared {
 
     fn perform(&self, action: Action, bytes: &[u8]) -> Result<(), StepError> {
         let begun = Instant::now();
+        #[cfg(test)]
+        assert!(bytes != panics::PLANTED, "planted");
         let result = self.dir.perform(action, bytes);
         self.counters.performed(action, begun.elapsed());
         result
@@ -467,7 +484,7 @@ impl Shared {
         self.nudge(&mut state);
         drop(state);
         self.room.notify_all();
-        released.into_iter().for_each(Waker::wake);
+        wake_all(released);
     }
 
     /// Makes progress visible. Returns those who waited for it, or for room; completions are told on a thread of their own,
@@ -504,7 +521,7 @@ impl Shared {
         self.counters.heard(event);
         (self.listener)(event, state.failure.as_deref());
         if let Event::Halted(_) | Event::Full | Event::Healed = event {
-            self.publish(state).into_iter().for_each(Waker::wake);
+            wake_all(self.publish(state));
             self.room.notify_all();
         }
     }
@@ -529,8 +546,13 @@ impl Shared {
 
     fn run_lane(&self, jobs: &Receiver<Job>) {
         for Job { id, action, bytes } in jobs {
-            let result = self.perform(action, &bytes);
-            self.complete(self.state.lock(), id, result);
+            let carried_out = guarded(|| {
+                let result = self.perform(action, &bytes);
+                self.complete(self.state.lock(), id, result);
+            });
+            if let Err(why) = carried_out {
+                drop(self.fail(why));
+            }
         }
     }
 
@@ -565,7 +587,7 @@ impl Shared {
         self.work.notify_all();
         self.rest.notify_all();
         drop(state);
-        released.into_iter().for_each(Waker::wake);
+        wake_all(released);
         let own = thread::current().id();
         for ended in core::iter::once(threads.driver).chain(threads.lanes) {
             // A completion may let go of the last handle: its thread can't wait for itself.
@@ -604,7 +626,7 @@ impl State {
 /// Tells completions, in order. One that panics does not keep the others from being told.
 fn tell_all(told: &Receiver<Told>) {
     for (done, result) in told {
-        let _ = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| done(result)));
+        let _ = guarded(|| done(result));
     }
 }
 
@@ -632,9 +654,28 @@ pub(crate) enum Kind {
     Durable,
 }
 
-/// What time it is, with monotonic time from `started`.
-pub(crate) fn now(started: Instant) -> Now {
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+/// Tells the wall-clock time.
+pub(crate) type WallClock = Box<dyn Fn() -> Millis + Send + Sync>;
+
+/// What time it is, with monotonic time from when this was made.
+pub(crate) struct Time {
+    started: Instant,
+    wall: WallClock,
+}
+
+impl Time {
+    pub(crate) fn new(wall: WallClock) -> Self {
+        Self { started: Instant::now(), wall }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { ticks: Ticks(micros), wall: (self.wall)() }
+    }
+}
+
+/// The system's.
+pub(crate) fn system_time() -> Millis {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    Now { ticks: Ticks(micros), wall: Millis(u64::try_from(wall).unwrap_or(u64::MAX)) }
+    Millis(u64::try_from(wall).unwrap_or(u64::MAX))
 }

@@ -168,6 +168,10 @@ pub(crate) fn refusal(
             "{} holds data, but no manifest file has an intact revision: restore manifest-0, manifest-1 and manifest-2 from a backup",
             path(witness).display()
         ),
+        Refusal::Stray { extent } => format!(
+            "{} is not of this store: its number is far above every one that the store has given. Move it elsewhere, then start again. Nothing was changed",
+            path(extent).display()
+        ),
         Refusal::SeveralStores { extent } => format!(
             "{} is of another store than the other manifest files: put the right one back",
             path(extent).display()

@@ -3,7 +3,7 @@
 use core::task::Waker;
 use core::time::Duration;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use strandline_core::manifest::Snapshot;
 use strandline_core::recovery::{Options as CoreOptions, Scope};
 use strandline_core::snapshot::writer::Owner;
 use strandline_core::store::{Config, Mode, Priority};
-use strandline_core::types::{Lsn, StoreId};
+use strandline_core::types::{Lsn, Millis, StoreId};
 
 use crate::dir::{Dir, LOCK, Places};
-use crate::driver::{Kind, Listener, Shared, State, Threads, now};
+use crate::driver::{Kind, Listener, Shared, State, Threads, Time, WallClock, system_time};
 use crate::error::{AppendError, OpenError, SnapshotError};
 use crate::reader::{Holds, LogReader};
 use crate::recover::{Recovered, Replay, recover, verify_snapshots};
@@ -38,6 +38,7 @@ pub struct Options {
     pub(crate) discard_from: Option<Lsn>,
     pub(crate) keep_all: bool,
     pub(crate) listener: Listener,
+    pub(crate) clock: WallClock,
 }
 
 impl core::fmt::Debug for Options {
@@ -64,6 +65,7 @@ impl Options {
             discard_from: None,
             keep_all: false,
             listener: Box::new(|_, _| {}),
+            clock: Box::new(system_time),
         }
     }
 
@@ -139,6 +141,14 @@ impl Options {
         self
     }
 
+    /// Tells the wall-clock time that marks and snapshots carry; unless set, the system's. For programs whose own time never
+    /// runs backwards: what they do by it is then never later than what the log says. Called with the log's lock held.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
     /// Hears of events, with the reason of a failure. Called with the log's lock held: it must not use the log.
     #[must_use]
     pub fn listener(mut self, listener: impl Fn(&Event, Option<&str>) + Send + Sync + 'static) -> Self {
@@ -205,7 +215,7 @@ impl Log {
         let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
         let dir = Dir::create(options.places.clone(), geometry)?;
         let lock = lock(&options.places.log)?;
-        let started = Instant::now();
+        let time = Time::new(options.clock);
         let core = CoreOptions {
             config: options.config,
             geometry,
@@ -213,7 +223,7 @@ impl Log {
             discard_from: options.discard_from,
             scope: Scope::Open,
         };
-        let (store, recovered) = recover(&dir, core, options.batch_bytes, state, || now(started))?;
+        let (store, recovered) = recover(&dir, core, options.batch_bytes, state, || time.now())?;
         let Some(mut store) = store else { return Err(OpenError::Refused("no store".into())) };
         store.keep_all(options.keep_all);
         let kept = Arc::new((Mutex::new(0), Condvar::new()));
@@ -225,7 +235,7 @@ impl Log {
             mode,
             options.batch_bytes,
             options.write_on_wait,
-            started,
+            time,
             listener,
         ));
         let threads = shared.start().map_err(|error| OpenError::Refused(format!("threads: {error}")))?;
@@ -248,9 +258,12 @@ impl Log {
     pub fn verify(options: &Options) -> Result<Recovered, OpenError> {
         let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
         let dir = Dir::existing(options.places.clone(), geometry);
-        let _lock =
-            if options.places.log.join(LOCK).exists() { Some(lock(&options.places.log)?) } else { None };
-        let started = Instant::now();
+        let _lock = match File::open(options.places.log.join(LOCK)) {
+            Ok(file) => Some(hold(file, &options.places.log)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(unusable(&options.places.log, &error)),
+        };
+        let time = Time::new(Box::new(system_time));
         let core = CoreOptions {
             config: options.config,
             geometry,
@@ -258,7 +271,7 @@ impl Log {
             discard_from: None,
             scope: Scope::Verify,
         };
-        let (_, mut recovered) = recover(&dir, core, options.batch_bytes, &mut (), || now(started))?;
+        let (_, mut recovered) = recover(&dir, core, options.batch_bytes, &mut (), || time.now())?;
         verify_snapshots(&dir, &mut recovered);
         Ok(recovered)
     }
@@ -589,23 +602,35 @@ fn announce(listener: Listener, kept: Arc<(Mutex<u32>, Condvar)>) -> Listener {
     })
 }
 
-/// Keeps a second process out. The kernel lets go of the lock when the process ends, however it ends.
+/// Keeps a second process out, and tells it who is here. The kernel lets go of the lock when the process ends, however it ends.
 fn lock(place: &Path) -> Result<File, OpenError> {
-    let path = place.join(LOCK);
-    let failed = |source| OpenError::Refused(format!("{}: {source}", path.display()));
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.as_mut().map_err(|error| failed(std::io::Error::from(error.kind())))?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(place.join(LOCK));
+    let mut file = hold(opened.map_err(|error| unusable(place, &error))?, place)?;
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| unusable(place, &error))?;
+    Ok(file)
+}
+
+/// Takes the lock, without writing anything.
+fn hold(mut file: File, place: &Path) -> Result<File, OpenError> {
     if file.try_lock().is_err() {
         let mut holder = String::new();
         let _ = file.read_to_string(&mut holder);
         let holder = Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty());
         return Err(OpenError::Locked { path: place.into(), holder });
     }
-    let written =
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(failed)?;
-    file.try_clone().map_err(failed)
+    Ok(file)
+}
+
+fn unusable(place: &Path, error: &std::io::Error) -> OpenError {
+    OpenError::Refused(format!("{}: {error}", place.join(LOCK).display()))
 }
 
 /// A random store id, from the keys that the standard library draws for its hash maps.

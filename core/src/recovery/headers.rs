@@ -8,19 +8,34 @@ use crate::manifest::{FreeExtent, Loan, MANIFEST_EXTENTS, SegmentState};
 use crate::types::{Extent, Lsn, Position, Role, Settled};
 use crate::wal::batch_start;
 
+/// Numbers are given one after the other, and few that were given are not listed: one that is so far above all that are is
+/// not this store's.
+const FAR: u32 = 1 << 24;
+
 /// Where the stage stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Headers {
     reading: Option<Existing>,
     /// An extent with an intact header.
     witness: Option<Extent>,
+    /// A number above this one was never given by this store.
+    most: u32,
 }
 
 impl<C: Checksum, L: Loan> Recovery<C, L> {
     pub(super) fn begin_headers(&mut self, manifests: u8) {
         self.forget();
         self.path.missing_manifests = !manifests & ((1 << MANIFEST_EXTENTS) - 1);
-        self.stage = Stage::Headers(Headers::default());
+        let listed = self.highest_listed();
+        self.stage = Stage::Headers(Headers { most: listed.saturating_add(FAR), ..Headers::default() });
+    }
+
+    fn highest_listed(&self) -> u32 {
+        let manifest = &self.manifest;
+        let segments = manifest.segments.as_slice().iter().map(|segment| segment.extent);
+        let free = manifest.free.as_slice().iter().map(|free| free.extent);
+        let snapshots = manifest.snapshots.as_slice().iter().map(|snapshot| snapshot.number);
+        segments.chain(free).chain(snapshots).max().unwrap_or(0)
     }
 
     /// An extent that exists, or that there are no more.
@@ -28,6 +43,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let Stage::Headers(mut headers) = self.stage else { return };
         match existing {
             Some(existing) if existing.extent.role == Role::Manifest => {}
+            // Numbers go on above it: they would soon run out.
+            Some(existing) if existing.extent.number > headers.most => {
+                self.refuse(Refusal::Stray { extent: existing.extent });
+            }
             Some(existing) => {
                 self.next_extent = self.next_extent.max(existing.extent.number.saturating_add(1));
                 headers.reading = Some(existing);

@@ -154,6 +154,11 @@ pub enum Refusal {
         /// One of the extents.
         witness: Extent,
     },
+    /// An extent has a number that this store can't have given: one far above every listed one.
+    Stray {
+        /// Which one.
+        extent: Extent,
+    },
     /// The manifest extents belong to several stores.
     SeveralStores {
         /// One of the extents.

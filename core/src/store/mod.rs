@@ -347,6 +347,14 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         }
     }
 
+    /// Writes nothing any more, as after a failed write or sync: for an adapter that can't go on.
+    pub fn halt(&mut self, failure: Failure) {
+        if !matches!(self.phase, Phase::Halted(_)) {
+            self.phase = Phase::Halted(failure);
+            self.event(Event::Halted(failure));
+        }
+    }
+
     /// Whether [`Self::close`] is done.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -479,13 +487,6 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             self.events.pop_front();
         }
         let _ = self.events.push_back(event);
-    }
-
-    fn halt(&mut self, failure: Failure) {
-        if !matches!(self.phase, Phase::Halted(_)) {
-            self.phase = Phase::Halted(failure);
-            self.event(Event::Halted(failure));
-        }
     }
 
     /// Closes the open half: the next batch goes behind it.

@@ -58,7 +58,9 @@ impl Builder<'_> {
             wal,
             snapshot,
             http,
+            server_name: self.settings.name(Id::ServerName).map(str::to_owned),
             resp,
+            max_clients: fit(self.settings.number(Id::MaxClients)),
             max_value_bytes,
             logging: LoggingConfig {
                 level: LogLevel::from_word(self.settings.word(Id::LogLevel)).unwrap_or(LogLevel::Info),

@@ -42,9 +42,11 @@ pub(super) enum Id {
     KeepCount,
     ServerHost,
     ServerPort,
+    ServerName,
     RespEnabled,
     RespHost,
     RespPort,
+    MaxClients,
     MaxValueSizeBytes,
     LogLevel,
     LogFormat,
@@ -77,6 +79,8 @@ pub(super) enum Kind {
     Path,
     /// An IP address or `localhost`.
     Host,
+    /// A name of a host.
+    Name,
 }
 
 /// The value of a key that nobody sets.
@@ -261,12 +265,16 @@ pub(super) const KEYS: &[Key] = &[
         "Address for HTTP; loopback only in this version.").flag("--http"),
     row(Id::ServerPort, "server.port", number(0, 65_535, ""), Fallback::Number(15_500),
         "Port for HTTP; 0 lets the system pick.").flag("--http"),
+    row(Id::ServerName, "server.name", Kind::Name, Fallback::Unset,
+        "Under which name HTTP requests come in, if a proxy hands on `Host` as it is; besides addresses and `localhost`."),
     row(Id::RespEnabled, "resp3.enabled", Kind::Bool, Fallback::Bool(true),
         "Serve the Redis protocol.").flag("--resp"),
     row(Id::RespHost, "resp3.host", Kind::Host, Fallback::Loopback,
         "Address for the Redis protocol; loopback only in this version.").flag("--resp"),
     row(Id::RespPort, "resp3.port", number(0, 65_535, ""), Fallback::Number(6379),
         "Port for the Redis protocol; 0 lets the system pick.").flag("--resp"),
+    row(Id::MaxClients, "resp3.max_clients", number(1, 1_000_000, "clients"), Fallback::Number(10_000),
+        "Clients of the Redis protocol at once; fewer if the system allows fewer open files."),
     row(Id::MaxValueSizeBytes, "kv_store.max_value_size_bytes", Kind::Size { min: 1, max: VALUE_MAX_BYTES },
         Fallback::Unset, "Largest value of a key; at most half a segment. Unless set: 1 MiB, or half a segment."),
     row(Id::LogLevel, "logging.level", Kind::Choice(LogLevel::WORDS), Fallback::Word("info"),

@@ -127,6 +127,13 @@ impl Settings {
         }
     }
 
+    pub(super) fn name(&self, id: Id) -> Option<&str> {
+        match &self.row(id)?.value {
+            Value::Name(name) => Some(name),
+            other => mismatch(id, other),
+        }
+    }
+
     fn value(&self, id: Id) -> &Value {
         match self.row(id) {
             Some(setting) => &setting.value,

@@ -15,7 +15,12 @@ pub(super) fn read_toml(text: &str) -> Result<Vec<Entry>, Unreadable> {
             let repeated = what.contains("duplicate key");
             Err(Unreadable {
                 line: error.span().map_or(1, |span| lines.number(span.start)),
-                what: if repeated { what.to_owned() } else { format!("this is not TOML: {what}") },
+                what: if repeated {
+                    let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+                    format!("duplicate key `{key}`")
+                } else {
+                    format!("this is not TOML: {what}")
+                },
                 next: if repeated {
                     "a key may stand once in its section: keep one of the lines"
                 } else {

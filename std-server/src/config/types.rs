@@ -21,8 +21,12 @@ pub struct Config {
     pub snapshot: SnapshotConfig,
     /// Where HTTP listens: a loopback address; port 0 means that the system picks.
     pub http: SocketAddr,
+    /// A name that HTTP requests may come in under, besides addresses and `localhost`.
+    pub server_name: Option<String>,
     /// Where the Redis protocol listens, or that it is off: a loopback address; port 0 means that the system picks.
     pub resp: Option<SocketAddr>,
+    /// Clients of the Redis protocol at once; at least 1.
+    pub max_clients: usize,
     /// Largest value of a key in bytes; with its key and framing it fits a record and half a segment.
     pub max_value_bytes: usize,
     /// What is written about the running server.

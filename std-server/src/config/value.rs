@@ -22,6 +22,8 @@ pub enum Value {
     Path(PathBuf),
     /// A listening address.
     Host(IpAddr),
+    /// A name of a host, in small letters.
+    Name(String),
 }
 
 impl fmt::Display for Value {
@@ -34,6 +36,7 @@ impl fmt::Display for Value {
             Self::Word(word) => write!(f, "\"{word}\""),
             Self::Path(path) => quoted(f, &path.to_string_lossy()),
             Self::Host(host) => write!(f, "\"{host}\""),
+            Self::Name(name) => write!(f, "\"{name}\""),
         }
     }
 }
@@ -84,6 +87,7 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
         }
         Kind::Path => parse_path(raw),
         Kind::Host => text(raw).and_then(parse_host).map(Value::Host),
+        Kind::Name => text(raw).and_then(parse_name).map(Value::Name),
     };
     value.map_or_else(|| unfit(format!("is {}", shown(raw)), hint(kind, raw)), Ok)
 }
@@ -99,6 +103,12 @@ fn parse_bool(raw: &Raw) -> Option<Value> {
         Raw::Word(word) if word == "false" => Some(Value::Bool(false)),
         _ => None,
     }
+}
+
+fn parse_name(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let fits = !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(allowed);
+    fits.then(|| text.to_ascii_lowercase())
 }
 
 /// A NUL can't stand in a path: the system would cut the name there.
@@ -179,6 +189,7 @@ pub(super) fn expected(kind: Kind) -> String {
         }
         Kind::Path => "a path".to_owned(),
         Kind::Host => "an IP address or localhost".to_owned(),
+        Kind::Name => "a name of a host, without a port".to_owned(),
     }
 }
 
@@ -233,3 +244,5 @@ fn shown(raw: &Raw) -> String {
 
 /// How much of a wrong text an error repeats.
 const SHOWN_CHARS: usize = 60;
+/// The longest name that DNS knows.
+const MAX_NAME_BYTES: usize = 253;

@@ -87,7 +87,7 @@ pub(crate) async fn sweep(engine: Arc<DurableEngine>) {
         let begun = Instant::now();
         let mut removed = store.sweep(engine.clock.now_us() / 1000, SWEEP_KEYS);
         let any = removed > 0;
-        while removed == SWEEP_KEYS && begun.elapsed() < SWEEP_AT_MOST {
+        while removed > 0 && begun.elapsed() < SWEEP_AT_MOST {
             tokio::task::yield_now().await;
             removed = store.sweep(engine.clock.now_us() / 1000, SWEEP_KEYS);
         }
@@ -108,7 +108,7 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// Restart stays bounded although nobody asks for snapshots.
 const LOG_GROWTH_BYTES: u64 = 1 << 30;
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
-/// Keys removed under one lock, in one record.
+/// Keys removed under one lock.
 const SWEEP_KEYS: usize = 128;
 const SWEEP_AT_MOST: Duration = Duration::from_millis(25);
 

@@ -31,7 +31,7 @@ impl Host for DurableEngine {
     fn info(&self) -> Vec<InfoSection> {
         let sections = [
             ("Server", self.about_server()),
-            ("Clients", vec![("connected_clients", self.clients.count().to_string())]),
+            ("Clients", self.about_clients()),
             ("Memory", self.about_memory()),
             ("Persistence", self.about_persistence()),
             ("Stats", self.about_commands()),
@@ -60,6 +60,7 @@ impl Host for DurableEngine {
             ("appendonly", if keeps_log { "yes" } else { "no" }.to_owned()),
             ("databases", "1".to_owned()),
             ("dir", config.data_dir.display().to_string()),
+            ("maxclients", config.max_clients.to_string()),
             ("maxmemory", "0".to_owned()),
             ("port", self.facts.resp.map_or(0, |address| address.port()).to_string()),
             ("proto-max-bulk-len", config.max_value_bytes.to_string()),
@@ -120,6 +121,13 @@ impl DurableEngine {
             ("server_time_usec", self.clock.now_us().to_string()),
             ("uptime_in_seconds", uptime_s.to_string()),
             ("uptime_in_days", (uptime_s / 86_400).to_string()),
+        ]
+    }
+
+    fn about_clients(&self) -> Lines {
+        vec![
+            ("connected_clients", self.clients.count().to_string()),
+            ("maxclients", self.facts.config.max_clients.to_string()),
         ]
     }
 

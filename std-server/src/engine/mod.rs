@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use strandline::{Log, Lsn, OpenError, Recovered, SnapshotInfo};
+use strandline::{Log, Lsn, Millis, OpenError, Recovered, SnapshotInfo};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,7 @@ pub(crate) use self::store::Store;
 pub struct DurableEngine {
     facts: Facts,
     limits: CommandLimits,
-    clock: Clock,
+    clock: Arc<Clock>,
     clients: Arc<Clients>,
     recovering: Arc<Recovering>,
     ready: OnceLock<Arc<Store>>,
@@ -87,7 +87,7 @@ impl DurableEngine {
     #[must_use]
     pub fn new(facts: Facts, stop: CancellationToken) -> Self {
         let record_bytes = open::record_bytes(&facts.config);
-        let clock = Clock::default();
+        let clock = Arc::<Clock>::default();
         let snapshots = Arc::new(Snapshots::new(clock.now_us() / 1_000_000));
         Self {
             facts,
@@ -116,7 +116,11 @@ impl DurableEngine {
             return Ok(Recovery { recovered: None, keys: 0, took: begun.elapsed() });
         }
         let (heard, events) = unbounded_channel();
-        let options = options(config).discard_from(discard_from).listener(open::listener(heard));
+        let clock = Arc::clone(&self.clock);
+        let options = options(config)
+            .discard_from(discard_from)
+            .listener(open::listener(heard))
+            .clock(move || Millis(clock.now_us() / 1000));
         let mut loader = Loader::new(open::random_seed(), Arc::clone(&self.recovering));
         let (log, recovered) = Log::open(options, &mut loader)?;
         let report = recovered.report;
@@ -127,10 +131,9 @@ impl DurableEngine {
         *self.events.lock() = Some(events);
         self.clock.not_before(report.time.0.saturating_mul(1000));
         self.replayed_bytes.store(report.bytes, Relaxed);
-        if let Some(newest) = recovered.snapshots.last() {
-            let age_ms = (self.clock.now_us() / 1000).saturating_sub(newest.time.0);
-            self.snapshots.found(newest.time, Duration::from_millis(age_ms));
-        }
+        let now_ms = self.clock.now_us() / 1000;
+        let taken = recovered.snapshots.last().map_or(Millis(now_ms), |newest| newest.time);
+        self.snapshots.found(taken, Duration::from_millis(now_ms.saturating_sub(taken.0)));
         let keys = keyspace.len();
         self.begin(keyspace, Some(log), report.records);
         Ok(Recovery { recovered: Some(recovered), keys, took: begun.elapsed() })
@@ -143,6 +146,7 @@ impl DurableEngine {
             log,
             logs_writes: config.wal.enabled,
             max_value_bytes: config.max_value_bytes,
+            record_bytes: self.limits.record_bytes,
             changes,
         };
         let first = self.ready.set(Arc::new(Store::new(parts))).is_ok();
@@ -250,3 +254,53 @@ const NO_PERSISTENCE: Refusal =
 const NO_SNAPSHOTS: Refusal = Refusal::fixed("ERR snapshots are switched off (persistence.snapshot.enabled)");
 const NO_LOG: Refusal =
     Refusal::fixed("ERR the log is switched off (persistence.wal.enabled): only snapshots keep data");
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::command::Host as _;
+    use crate::config::Flags;
+    use crate::keyspace::{Effect, encode_record};
+
+    fn engine(data: &Path) -> DurableEngine {
+        let flags = Flags { data_dir: Some(data.into()), ..Flags::default() };
+        let config = Config::load(&flags, [], data).expect("usable").config;
+        let facts = Facts { http: config.http, resp: config.resp, config, started: Instant::now() };
+        DurableEngine::new(facts, CancellationToken::new())
+    }
+
+    #[test]
+    fn time_does_not_run_behind_the_newest_mark_and_marks_carry_it_on() {
+        const HOUR_MS: u64 = 3_600_000;
+        let data = tempfile::tempdir().expect("a directory");
+        let system_ms = Clock::default().now_us() / 1000;
+        let ahead = Millis(system_ms + HOUR_MS);
+        let options = || options(&engine(data.path()).facts.config);
+        let (log, _) = Log::open(options().clock(move || ahead), &mut ()).expect("a log");
+        let mut record = Vec::new();
+        let effects = [(b"gone", ahead.0 - 1), (b"here", ahead.0 + HOUR_MS)]
+            .map(|(key, at_ms)| Effect::Set { key, value: b"v", expires_at_ms: Some(at_ms) });
+        encode_record(&effects, &mut record);
+        log.append(&record).expect("taken");
+        log.close();
+
+        let engine = engine(data.path());
+        engine.recover(None).expect("it recovers");
+        assert!(engine.now_us() >= ahead.0 * 1000, "TIME");
+        assert!(engine.last_save_s() >= ahead.0 / 1000, "LASTSAVE");
+        let store = engine.store().expect("recovered");
+        assert_eq!((store.sweep(engine.now_us() / 1000, 10), store.gauges().keys), (1, 1));
+        let later = Millis(ahead.0 + 1000);
+        engine.clock.not_before(later.0 * 1000);
+        store.sweep(later.0 + HOUR_MS, 10);
+        store.log().expect("it has one").close();
+        let verified = Log::verify(&options()).expect("intact");
+        assert!(
+            verified.report.time >= later,
+            "{:?}: the next start goes on from here",
+            verified.report.time
+        );
+    }
+}

@@ -30,6 +30,8 @@ pub(crate) struct Store {
     /// Off: the log only carries snapshots.
     logs_writes: bool,
     max_value_bytes: usize,
+    /// The longest record that the log takes.
+    record_bytes: usize,
     /// The running image has let go of some of what it held back.
     pub(super) drained: Notify,
     image_waits: AtomicU64,
@@ -65,6 +67,7 @@ pub(super) struct Parts {
     pub(super) log: Option<Log>,
     pub(super) logs_writes: bool,
     pub(super) max_value_bytes: usize,
+    pub(super) record_bytes: usize,
     /// Units that the newest snapshot does not hold.
     pub(super) changes: u64,
 }
@@ -93,7 +96,7 @@ pub(crate) struct Gauges {
 
 impl Store {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { keyspace, log, logs_writes, max_value_bytes, changes } = parts;
+        let Parts { keyspace, log, logs_writes, max_value_bytes, record_bytes, changes } = parts;
         let newest = log.as_ref().map_or(0, |log| log.next_lsn().0.saturating_sub(1));
         let random = keyspace.seed();
         let (seen, tally) = (Seen::new(newest), Tally::default());
@@ -103,6 +106,7 @@ impl Store {
             log,
             logs_writes,
             max_value_bytes,
+            record_bytes,
             drained: Notify::new(),
             image_waits: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -248,32 +252,47 @@ impl Store {
         Ticket(self.shared.lock().seen.newest())
     }
 
-    /// Removes keys that have expired, at most `limit`, and logs that; answers how many there were.
+    /// Removes keys that have expired, at most `limit`, and logs that, in as many records as it takes; answers how many were
+    /// removed.
     pub(super) fn sweep(&self, now_ms: u64, limit: usize) -> usize {
         let mut state = self.shared.lock();
         let state = &mut *state;
         let mut expired: Vec<Vec<u8>> = Vec::new();
         state.keyspace.sweep_expired(now_ms, limit, |key| expired.push(key.to_vec()));
         expired.retain(|key| state.keyspace.prepare(key).is_ok());
-        if expired.is_empty() {
-            return 0;
+        let mut removed = 0;
+        while let Some(count) = self.remove(state, &expired[removed..]) {
+            removed += count;
         }
-        state.record.clear();
-        state.record.push(RECORD_VERSION);
-        for key in &expired {
-            Effect::Delete { key }.encode(&mut state.record);
+        removed
+    }
+
+    /// Removes as many of these keys as one record takes; `None` if there are none, or the log has no room right now.
+    fn remove(&self, state: &mut State, keys: &[Vec<u8>]) -> Option<usize> {
+        let State { keyspace, record, seen, .. } = state;
+        record.clear();
+        record.push(RECORD_VERSION);
+        let mut count = 0;
+        for key in keys {
+            let end = record.len();
+            Effect::Delete { key }.encode(record);
+            if record.len() > self.record_bytes && count > 0 {
+                record.truncate(end);
+                break;
+            }
+            count += 1;
         }
+        let keys = keys.get(..count).filter(|keys| !keys.is_empty())?;
         if let Some(log) = self.log.as_ref().filter(|_| self.logs_writes) {
-            let Ok(room) = log.reserve(state.record.len(), Priority::Reclaim) else { return 0 };
-            let lsn = room.append(&state.record).unwrap_or_else(|refused| diverged(refused)).0;
-            let State { keyspace, seen, .. } = state;
-            seen.wrote(lsn, expired.iter().map(|key| keyspace.hash_of(key)));
+            let room = log.reserve(record.len(), Priority::Reclaim).ok()?;
+            let lsn = room.append(record).unwrap_or_else(|refused| diverged(refused)).0;
+            seen.wrote(lsn, keys.iter().map(|key| keyspace.hash_of(key)));
         }
-        for key in &expired {
-            state.keyspace.apply(Effect::Delete { key });
+        for key in keys {
+            keyspace.apply(Effect::Delete { key });
         }
         state.changes += 1;
-        expired.len()
+        Some(count)
     }
 
     /// Whether a snapshot must be given a record of its own, because nothing else moves the log on.
@@ -339,4 +358,42 @@ impl Drop for Whole {
 fn diverged(refused: Refused) -> ! {
     tracing::error!(%refused, "the log refused a record that it had made room for");
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use strandline::{Mode, Options as LogOptions};
+
+    use super::*;
+    use crate::keyspace::Options;
+
+    #[test]
+    fn keys_that_fill_many_records_are_swept_and_stay_away() {
+        const KEYS: u8 = 40;
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = LogOptions::new(directory.path()).mode(Mode::Never).segment_bytes(256 << 10);
+        let (log, _) = Log::open(options, &mut ()).expect("a log");
+        let mut keyspace = Keyspace::new(Options::default());
+        for number in 0..KEYS {
+            let key = vec![number; 64 << 10];
+            keyspace.apply(Effect::Set { key: &key, value: b"v", expires_at_ms: Some(1) });
+        }
+        let (record_bytes, max_value_bytes) = (200 << 10, 1 << 20);
+        let parts =
+            Parts { keyspace, log: Some(log), logs_writes: true, max_value_bytes, record_bytes, changes: 0 };
+        let store = Store::new(parts);
+        let log = store.log().expect("it has one");
+        while store.gauges().keys > 0 {
+            drop(log.reserve_waiting(record_bytes, Priority::Reclaim).expect("room"));
+            assert!(store.sweep(2, 128) > 0, "{} keys stay", store.gauges().keys);
+        }
+        log.sync().expect("it writes");
+        let mut reader = log.read_from(Lsn::FIRST).expect("readable");
+        let mut deleted = 0;
+        while let Some(record) = reader.next().expect("readable") {
+            assert!(record.bytes.len() <= record_bytes);
+            deleted += crate::keyspace::decode_record(record.bytes).filter(Result::is_ok).count();
+        }
+        assert_eq!(deleted, usize::from(KEYS));
+    }
 }

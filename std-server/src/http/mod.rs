@@ -3,12 +3,14 @@
 //! ```text
 //!  /kv/…          kv.rs      words for the command layer ─► reply ─► JSON
 //!  /snapshot(s)   admin.rs   /info, /health, /livez, /readyz, /metrics
+//!  every request  guard.rs   not from a web page of another server
 //!  every error    problem.rs {"error": …} with a status
 //! ```
 //!
 //! While recovery runs, only /livez, /readyz and /metrics answer; everything else is 503 with the progress.
 
 mod admin;
+mod guard;
 mod kv;
 mod problem;
 
@@ -83,6 +85,7 @@ fn router(engine: Arc<DurableEngine>) -> Router {
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(from_fn_with_state(Arc::clone(&engine), guard::refuse_foreign_pages))
         .with_state(engine)
 }
 

@@ -19,6 +19,10 @@ impl Problem {
         Self { status: StatusCode::BAD_REQUEST, text }
     }
 
+    pub(super) const fn forbidden(text: String) -> Self {
+        Self { status: StatusCode::FORBIDDEN, text }
+    }
+
     pub(super) const fn not_found(text: String) -> Self {
         Self { status: StatusCode::NOT_FOUND, text }
     }

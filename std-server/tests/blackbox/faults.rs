@@ -140,6 +140,42 @@ fn a_start_on_a_full_disk_is_refused_clearly_and_harms_nothing() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_after_the_reserve_was_used_serves_and_heals() {
+    let Some(disk) = Disk::new(16) else {
+        eprintln!("skipped: no file system can be mounted here, neither by root nor in a namespace");
+        return;
+    };
+    let setup = over(&disk.inside).under(disk.entry()).set("persistence.snapshot.auto_snapshot", false);
+    // Long keys, so that deletes fill the segment that is kept for them.
+    let key = |number: usize| format!("{number:x>30000}");
+    let server = start(&setup);
+    let mut client = client(&server);
+    let first = |replies: &mut dyn FnMut(usize) -> String, good: &str| {
+        (0..1000)
+            .map(|number| (number, replies(number)))
+            .find(|(_, reply)| reply != good)
+            .expect("full at some time")
+    };
+    let (written, refusal) = first(&mut |number| say(&mut client, &format!("SET {} v", key(number))), "OK");
+    assert!(refusal.starts_with("-OOM "), "{refusal}");
+    let (deleted, refusal) = first(&mut |number| say(&mut client, &format!("DEL {}", key(number))), "1");
+    assert!(refusal.starts_with("-OOM "), "{refusal}");
+    assert!((10..written).contains(&deleted), "the reserve took {deleted} deletes of {written} keys");
+    server.kill();
+
+    let server = start(&setup);
+    assert_eq!(ask(&server, "DBSIZE"), (written - deleted).to_string());
+    assert_eq!(ask(&server, &format!("GET {}", key(deleted))), "v");
+    assert_eq!(ask(&server, &format!("GET {}", key(deleted - 1))), "(nil)");
+    fs::remove_file(disk.outside.join("ballast")).expect("the ballast");
+    wait_until("it heals", || ask(&server, "SET healed yes") == "OK");
+    server.kill();
+    let server = start(&setup);
+    assert_eq!(ask(&server, "GET healed"), "yes");
+    assert_eq!(ask(&server, "DBSIZE"), (written - deleted + 1).to_string());
+}
+
+#[test]
 fn a_snapshot_that_can_not_be_written_is_an_error_and_nothing_else() {
     let (_place, setup) = fresh();
     let server = start(&setup.clone().mode("never"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::process::{Server, request};
+use crate::process::{Server, exchange, request};
 
 #[test]
 fn keys_are_stored_read_and_deleted() {
@@ -160,5 +160,26 @@ fn waitaof_syncs_in_every_mode() {
         assert_eq!(client.ask("WAITAOF 1 0 0"), "[1 0]", "{mode}");
         assert_eq!(server.metric("strandline_log_durable_lsn"), 2.0, "{mode}");
         assert_eq!(server.metric("strandline_log_unsynced_bytes"), 0.0, "{mode}");
+    }
+}
+
+#[test]
+fn pages_of_other_servers_can_change_nothing() {
+    let data = tempdir().expect("a directory");
+    let mut command = crate::process::server(data.path());
+    command.env("STRANDLINE_SERVER__NAME", "KV.example");
+    let server = Server::from(command);
+    let address = server.http.to_string();
+    let body = r#"{"key":"a","value":"1"}"#;
+    for (host, origin, expected) in [
+        (&*address, "", 200),
+        ("kv.example", "Origin: https://kv.example\r\n", 200),
+        (&*address, "Origin: https://evil.example\r\n", 403),
+        ("evil.example", "", 403),
+    ] {
+        let length = body.len();
+        let head = format!("POST /kv/set HTTP/1.1\r\nHost: {host}\r\n{origin}Content-Length: {length}\r\n");
+        let (status, answer) = exchange(server.http, &format!("{head}Connection: close\r\n\r\n{body}"));
+        assert_eq!(status, expected, "{host} {origin}: {answer}");
     }
 }

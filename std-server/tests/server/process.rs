@@ -193,13 +193,18 @@ impl Client {
 
 /// One HTTP request on a connection of its own: status and body.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     );
-    stream.write_all((head + body).as_bytes()).expect("the server reads");
+    exchange(address, &(head + body))
+}
+
+/// One HTTP request as it goes over the wire: status and body.
+pub(crate) fn exchange(address: SocketAddr, text: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(text.as_bytes()).expect("the server reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the server answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");

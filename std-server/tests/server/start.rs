@@ -132,3 +132,36 @@ fn more_clients_than_threads_are_served() {
     assert_eq!(clients[0].ask("GET n"), "50");
     running.stop();
 }
+
+/// The same server under a shell's limit of open files.
+fn limited(ulimit: &str, data: &Path) -> Server {
+    let server = server(data);
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(format!("ulimit {ulimit} && exec \"$0\" \"$@\"")).arg(server.get_program());
+    command.args(server.get_args());
+    command.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Server::from(command)
+}
+
+#[test]
+fn a_soft_limit_of_open_files_is_raised() {
+    let data = tempdir().expect("a directory");
+    let server =
+        limited("-S -n 160 && ulimit -H -n 500 && export STRANDLINE_RESP3__MAX_CLIENTS=300", data.path());
+    let mut clients: Vec<_> = (0..300).map(|_| server.client()).collect();
+    assert_eq!(clients[0].ask("CONFIG GET maxclients"), "[maxclients 300]");
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "PONG"));
+}
+
+#[test]
+fn a_hard_limit_of_open_files_lowers_the_number_of_clients_and_says_so() {
+    let data = tempdir().expect("a directory");
+    let server = limited("-n 148", data.path());
+    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    assert_eq!(clients[0].ask("CONFIG GET maxclients"), "[maxclients 20]");
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "PONG"));
+    assert_eq!(server.client().reply(), "-ERR max number of clients reached");
+    assert_eq!(server.get("/health").0, 200, "HTTP still has room");
+}

@@ -105,7 +105,7 @@ impl Server {
         let mut stream = TcpStream::connect(&self.http)?;
         write!(
             stream,
-            "POST /snapshot HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            "POST /snapshot HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

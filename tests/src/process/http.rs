@@ -48,7 +48,7 @@ impl Client {
     /// The connection ended.
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let len = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: strandline\r\nContent-Length: {len}\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n");
         self.send((head + body).as_bytes())?;
         self.receive()
     }
