@@ -73,17 +73,11 @@ impl Seed {
         Self(C::extend(C::extend(0, &store.0), &salt))
     }
 
-    /// For the frames of one erase block, by the sequence number under which it was opened.
+    /// For the frames of one erase block, by the checksum of its store id and the sequence number under which it was opened.
     #[must_use]
-    pub fn nor<C: Checksum>(store: StoreId, sequence: u32) -> Self {
+    pub fn nor<C: Checksum>(label: u32, sequence: u32) -> Self {
         let [a, b, c, d] = sequence.to_le_bytes();
-        Self(C::extend(C::extend(0, &store.0), &[b'n', a, b, c, d]))
-    }
-
-    /// For the headers of erase blocks: the store only, so that they can be read before a sequence number is known.
-    #[must_use]
-    pub fn nor_header<C: Checksum>(store: StoreId) -> Self {
-        Self(C::extend(C::extend(0, &store.0), b"h"))
+        Self(C::extend(label, &[b'n', a, b, c, d]))
     }
 
     /// The starting state for a frame at `offset` bytes.

@@ -33,6 +33,8 @@ pub enum Kind {
     Record = 0x01,
     /// Goes on behind a place where a write may have been cut, and carries the last record over it.
     Resume = 0x02,
+    /// Several small records, each behind its length: all or nothing.
+    Group = 0x03,
     /// Opens a batch.
     Mark = 0x10,
     /// Fills up to a batch border.
@@ -54,6 +56,7 @@ impl Kind {
         Some(match byte & !LONG {
             0x01 => Self::Record,
             0x02 => Self::Resume,
+            0x03 => Self::Group,
             0x10 => Self::Mark,
             0x11 => Self::Pad,
             0x20 => Self::Extent,
@@ -79,6 +82,22 @@ pub struct Frame<'w> {
     pub payload_end: u32,
     /// Bytes on the medium, padding included.
     pub bytes: usize,
+}
+
+/// The header of a short frame, before anything in it is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) crc: u32,
+    pub(crate) len: u16,
+    pub(crate) seq: u8,
+    pub(crate) kind: u8,
+}
+
+impl Short {
+    pub(crate) const fn parse(header: &[u8; HEADER]) -> Self {
+        let [a, b, c, d, low, high, seq, kind] = *header;
+        Self { crc: u32::from_le_bytes([a, b, c, d]), len: u16::from_le_bytes([low, high]), seq, kind }
+    }
 }
 
 /// What stands at a place where a frame was looked for.

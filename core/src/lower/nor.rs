@@ -1,114 +1,60 @@
-//! Requests to a NOR medium: one step is one flash operation.
+//! Requests to a NOR medium: one step is one flash operation, at an address of the partition.
 //!
-//! | request | steps |
+//! | request | step |
 //! |---|---|
-//! | Prepare | erase the block, program its erase part |
-//! | Write | program |
-//! | Sync, Release | none: a completed program is durable, and a block is erased when it is used again |
-//! | Verify | verify |
-//! | Read | read |
+//! | Erase | erase one block |
+//! | Program | program words in ascending order, each once between erases |
+//! | Read | read whole words |
 //!
-//! Steps run in their order; a failed one fails the request and the rest is not run. A program runs from its first word to its
+//! A failed step fails its request. A completed program is durable: nothing is synced. A program runs from its first word to its
 //! last: a cut leaves one torn word, and nothing behind it.
 
-use crate::action::{Action, Buffer, Span};
-use crate::media::nor::{Geometry, Request};
+use crate::media::nor::{Geometry, Operation, Request};
 
-/// One flash operation. Offsets and lengths are whole words.
+/// One flash operation. Addresses are bytes from the start of the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Erase a block.
+    /// Erase from an address up to another.
     Erase {
-        /// Its index.
-        block: u32,
+        /// The first byte.
+        from: u32,
+        /// Behind the last byte.
+        to: u32,
     },
-    /// Program words that are erased, in ascending order.
+    /// Program the request's bytes here.
     Program {
-        /// Index of the block.
-        block: u32,
-        /// Bytes from its start.
-        offset: u32,
-        /// What.
-        bytes: Span,
+        /// Of the first byte.
+        address: u32,
     },
-    /// Read back and compare.
-    Verify {
-        /// Index of the block.
-        block: u32,
-        /// Bytes from its start.
-        offset: u32,
-        /// What should be there.
-        bytes: Span,
-    },
-    /// Read.
+    /// Read bytes from here into the request's place.
     Read {
-        /// Index of the block.
-        block: u32,
-        /// Bytes from its start.
-        offset: u32,
-        /// Where to.
-        bytes: Span,
+        /// Of the first byte.
+        address: u32,
     },
 }
 
-/// The steps of one request, in order.
-pub type Steps = heapless::Vec<Step, 2>;
-
-/// The steps of `request`.
+/// Places a request in a partition.
 #[must_use]
-pub fn lower(request: Request, geometry: Geometry) -> Steps {
-    let mut steps = Steps::new();
-    let mut add = |step| {
-        let fits = steps.push(step).is_ok();
-        debug_assert!(fits);
-    };
-    match request {
-        Request::Do(Action::Prepare { extent }) => {
-            let block = geometry.block_of(extent.number);
-            let bytes = Span { buffer: Buffer::Window, start: 0, len: geometry.open_at() };
-            add(Step::Erase { block });
-            add(Step::Program { block, offset: 0, bytes });
-        }
-        Request::Do(Action::Write { extent, offset, bytes }) => {
-            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-            add(Step::Program { block: geometry.block_of(extent.number), offset, bytes });
-        }
-        Request::Do(Action::Sync { .. } | Action::Release { .. }) => {}
-        Request::Verify { extent, offset, bytes } => {
-            add(Step::Verify { block: geometry.block_of(extent.number), offset, bytes });
-        }
-        Request::Read(fetch) => {
-            add(Step::Read { block: fetch.block, offset: fetch.offset, bytes: fetch.bytes });
-        }
+pub const fn lower(request: Request, geometry: Geometry) -> Step {
+    let from = request.block.saturating_mul(geometry.block_bytes());
+    let address = from.saturating_add(request.offset);
+    match request.operation {
+        Operation::Erase => Step::Erase { from, to: from.saturating_add(geometry.block_bytes()) },
+        Operation::Program => Step::Program { address },
+        Operation::Read => Step::Read { address },
     }
-    steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Extent;
-
-    const GEOMETRY: Geometry = Geometry { word: 16, block_bytes: 4096, block_count: 16 };
 
     #[test]
-    fn a_block_is_erased_before_its_erase_part_is_programmed() {
-        let steps = lower(Request::Do(Action::Prepare { extent: Extent::wal(35) }), GEOMETRY);
-        let bytes = Span { buffer: Buffer::Window, start: 0, len: 16 };
-        assert_eq!(
-            steps.as_slice(),
-            [Step::Erase { block: 3 }, Step::Program { block: 3, offset: 0, bytes }]
-        );
-    }
-
-    #[test]
-    fn an_append_is_one_program_and_needs_no_sync() {
-        let bytes = Span { buffer: Buffer::Window, start: 48, len: 80 };
-        let write = Action::Write { extent: Extent::wal(16), offset: 256, bytes };
-        assert_eq!(
-            lower(Request::Do(write), GEOMETRY).as_slice(),
-            [Step::Program { block: 0, offset: 256, bytes }]
-        );
-        assert!(lower(Request::Do(Action::Sync { extent: Extent::wal(16) }), GEOMETRY).is_empty());
+    fn requests_are_placed_in_the_partition() {
+        let geometry = Geometry::new(16, 4096, 16).unwrap();
+        let at = |operation| lower(Request { operation, block: 3, offset: 48, start: 0, len: 16 }, geometry);
+        assert_eq!(at(Operation::Erase), Step::Erase { from: 12_288, to: 16_384 });
+        assert_eq!(at(Operation::Program), Step::Program { address: 12_336 });
+        assert_eq!(at(Operation::Read), Step::Read { address: 12_336 });
     }
 }

@@ -9,7 +9,7 @@
 //! This header is the fault model; `docs/CRASH_MODEL.md` has the same headings under "NOR".
 //!
 //! # Words
-//! A word is programmed at once: 1, 4, 8, 16 or 32 bytes. Programming only clears bits. Programming a word twice between erases
+//! A word is programmed at once: 1, 4, 8, 16, 32 or 256 bytes. Programming only clears bits. Programming a word twice between erases
 //! is a violation, also with the same bytes and also if the first program left all ones, except a torn word that reads as erased.
 //! A word of one byte has no check bits beside it: programming all ones into it does nothing, and does not count.
 //! A program runs from its first word to its last; a completed one is durable.
@@ -62,6 +62,8 @@ pub struct Flash {
     pub violations: Vec<String>,
     /// Words that come out wrong, one in so many, in blocks that were not erased since the boot.
     pub unclean_one_in: Option<usize>,
+    /// How many have.
+    pub wrong: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +110,7 @@ impl Flash {
             ticks: Ticks::default(),
             violations: Vec::new(),
             unclean_one_in: None,
+            wrong: 0,
         }
     }
 
@@ -155,6 +158,7 @@ impl Flash {
                 let byte = at + chance.below(word);
                 here.bytes[byte] &= !(1 << chance.below(8));
                 here.wrong = true;
+                self.wrong += 1;
             }
             here.settle(at, word, chance);
         }

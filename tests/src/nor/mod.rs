@@ -1,21 +1,21 @@
 //! Logs on simulated NOR flash that lose power, and the oracle that judges every start.
 //!
 //! ```text
-//!  history = boot ─► append ... cut ─► boot ─► append ... cut ─► ... ─► last boot ─► append, boot again
-//!                                       └► mount twice, read all, compare with what was acknowledged
+//!  history = boot ─► append, trim, snapshot ... cut ─► boot ─► ... cut ─► ... ─► last boot ─► append, boot again
+//!                                                       └► mount twice, read all, compare with what was acknowledged
 //! ```
 //!
 //! `SEED=n` replays one history. [`soak`] runs many.
 
 mod flash;
 
+use core::pin::pin;
+
 pub use flash::{Cut, Flash, Ticks};
 
-use strandline_core::action::Span;
 use strandline_core::codec::check::TableCheck;
-use strandline_core::lower::nor::{Step, lower};
 use strandline_core::media::nor::{
-    Ask, Fault, Fetch, Found, Geometry, Log, Mount, Output, Policy, Reader, Refusal, Refused,
+    Error, Fault, Geometry, Log, Operation, Options, Output, Policy, Port, Request,
 };
 use strandline_core::types::{Lsn, StoreId};
 
@@ -24,7 +24,8 @@ use crate::chance::Chance;
 /// Identity of the simulated stores.
 pub const STORE: StoreId = StoreId([0x5a; 16]);
 
-type NorLog = Log<TableCheck, Vec<u8>>;
+/// The log under test.
+pub type NorLog = Log<TableCheck>;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -35,16 +36,22 @@ pub struct Summary {
     pub states: u64,
     /// Histories that were run.
     pub histories: u64,
-    /// Starts that found a record that was not acknowledged.
+    /// Starts that found records that were not acknowledged.
     pub provisional: u64,
     /// Records that were acknowledged.
     pub records: u64,
-    /// Appends that were refused because the ring was full.
+    /// Writes that were refused because the ring was full.
     pub full: u64,
     /// Starts at which the oldest records had been given up.
     pub dropped: u64,
     /// What was read back differently.
     pub differences: u64,
+    /// Starts that found a snapshot.
+    pub snapshots: u64,
+    /// Trims that were acknowledged.
+    pub trims: u64,
+    /// Operations that were dropped in the middle.
+    pub interrupted: u64,
     /// The first broken promise, with its seed.
     pub failure: Option<(u64, String)>,
 }
@@ -85,12 +92,12 @@ pub fn replay(seed: u64) -> (Vec<String>, Result<(), String>) {
 
 fn run(world: &mut World, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
     let setup = world.setup;
-    for _ in 0..chance.between(1, 3) {
-        let appends = chance.between(1, 24);
-        let spread = appends * (80 / setup.geometry.word as usize + 4);
+    for _ in 0..chance.between(1, 4) {
+        let writes = chance.between(1, 24);
+        let spread = writes * (80 / setup.geometry.word() as usize + 4);
         let before = if chance.one_in(3) { chance.below(spread) } else { chance.below(60) } as u64;
         world.flash.ticks.cut_at = Some(world.flash.ticks.done + before);
-        world.live(appends, chance, summary).map_err(|broken| format!("{setup:?}: {broken}"))?;
+        world.live(writes, chance, summary).map_err(|broken| format!("{setup:?}: {broken}"))?;
         world.flash.boot(chance);
         summary.cuts += 1;
     }
@@ -106,28 +113,43 @@ fn run(world: &mut World, chance: &mut Chance, summary: &mut Summary) -> Result<
 pub struct Setup {
     /// Sizes.
     pub geometry: Geometry,
-    /// What happens when the ring is full.
-    pub policy: Policy,
+    /// How the log behaves.
+    pub options: Options,
     /// Bytes lent.
     pub scratch: usize,
     /// Words that come out wrong.
     pub unclean_one_in: Option<usize>,
+    /// Whether snapshots and trims are written.
+    pub snapshots: bool,
 }
 
 impl Setup {
     fn new(chance: &mut Chance) -> Self {
-        let geometry = Geometry {
-            word: chance.pick(&[1, 4, 8, 16, 32]),
-            block_bytes: chance.pick(&[256, 256, 512, 1024]),
-            block_count: chance.pick(&[4, 5, 8]),
-        };
-        Self {
-            geometry,
-            policy: chance.pick(&[Policy::DropOldest, Policy::DropOldest, Policy::Reject]),
-            scratch: chance.pick(&[256, 512, 2048]),
-            unclean_one_in: chance.one_in(4).then_some(40),
+        loop {
+            let word = chance.pick(&[1, 4, 4, 8, 16, 32, 256]);
+            let block_bytes = if word == 256 { 4096 } else { chance.pick(&[256, 256, 512, 1024]) };
+            let Ok(geometry) = Geometry::new(word, block_bytes, chance.pick(&[3, 4, 5, 7, 8])) else { continue };
+            let policy =
+                chance.pick(&[Policy::DropOldest, Policy::DropOldest, Policy::Reject, Policy::AskForSnapshot]);
+            let scratch = if word == 256 { 4096 } else { chance.pick(&[256, 512, 2048]) };
+            return Self {
+                geometry,
+                options: Options { policy, reserve: chance.pick(&[0, 1]) },
+                scratch,
+                unclean_one_in: chance.one_in(4).then_some(40),
+                snapshots: chance.one_in(2),
+            };
         }
     }
+}
+
+/// What a boot found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Base and state of the snapshot.
+    pub snapshot: Option<(u64, Vec<u8>)>,
+    /// LSN, bytes, and whether it is provisional.
+    pub records: Vec<(u64, Vec<u8>, bool)>,
 }
 
 /// A device and what it was promised.
@@ -137,23 +159,25 @@ pub struct World {
     pub setup: Setup,
     /// The medium.
     pub flash: Flash,
-    /// Records that must be there, by LSN - 1.
+    /// Records that were acknowledged, by LSN - 1.
     acknowledged: Vec<Vec<u8>>,
-    /// The record after them that may be there.
-    attempted: Option<Vec<u8>>,
-    /// The oldest LSN that this boot found.
-    oldest: u64,
-    /// The oldest LSN that the log may still begin with. A block that was opened for a torn frame gives nothing up.
-    certain: u64,
+    /// What may stand behind them, instead of nothing.
+    maybe: Vec<Vec<Vec<u8>>>,
+    /// What this boot found behind them, until a write vouches for it.
+    suffix: Vec<Vec<u8>>,
+    /// Records from this LSN on were not given up by a trim.
+    kept: u64,
+    /// The base of the newest snapshot that was acknowledged, the one that this boot found, and all that may be there.
+    base: Option<u64>,
+    found_base: Option<u64>,
+    states: Vec<(u64, Vec<u8>)>,
     /// What was done, if it is to be told.
     transcript: Option<Vec<String>>,
 }
 
-/// Far more reads than the largest ring has words.
-const MOST_READS: usize = 100_000;
-
 enum End {
     Cut,
+    Dropped,
     Broken(String),
 }
 
@@ -163,146 +187,286 @@ impl From<Cut> for End {
     }
 }
 
+fn broken<T>(text: impl Into<String>) -> Result<T, End> {
+    Err(End::Broken(text.into()))
+}
+
 impl World {
     /// A device with erased flash.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let Geometry { word, block_bytes, block_count } = setup.geometry;
-        let mut flash = Flash::new(word as usize, block_bytes as usize, block_count as usize);
+        let geometry = setup.geometry;
+        let mut flash = Flash::new(
+            geometry.word() as usize,
+            geometry.block_bytes() as usize,
+            geometry.block_count() as usize,
+        );
         flash.unclean_one_in = setup.unclean_one_in;
         Self {
             setup,
             flash,
             acknowledged: Vec::new(),
-            attempted: None,
-            oldest: 1,
-            certain: 1,
+            maybe: Vec::new(),
+            suffix: Vec::new(),
+            kept: 1,
+            base: None,
+            found_base: None,
+            states: Vec::new(),
             transcript: None,
         }
     }
 
-    /// One boot: mounts, judges what is there, and appends until the power goes or there is nothing more to append.
+    /// One boot: mounts, judges what is there, and writes until the power goes or there is nothing more to write.
     ///
     /// # Errors
     /// The promise that was broken.
-    pub fn live(&mut self, appends: usize, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
-        let (mut log, found) = self.start(summary)?;
-        for _ in 0..appends {
-            match self.append(&mut log, &found, chance, summary) {
+    pub fn live(&mut self, writes: usize, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
+        let mut scratch = vec![0; self.setup.scratch];
+        let port = Port::new(&mut scratch);
+        let mut log = self.start(&port, summary)?;
+        for _ in 0..writes {
+            match self.write(&mut log, &port, chance, summary) {
                 Ok(()) => {}
-                Err(End::Cut) => return self.violations(),
+                Err(End::Cut) => break,
+                Err(End::Dropped) => {
+                    summary.interrupted += 1;
+                    log = self.start(&port, summary)?;
+                }
                 Err(End::Broken(broken)) => return Err(broken),
             }
-            if chance.one_in(4) {
-                log.maintain(chance.below(600) as u32);
-                match self.drain(&mut log, chance, summary) {
-                    Ok(()) => {}
-                    Err(End::Cut) => return self.violations(),
-                    Err(End::Broken(broken)) => return Err(broken),
-                }
-            }
         }
-        self.violations()
+        self.flash.violations.pop().map_or(Ok(()), Err)
+    }
+
+    fn write(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        match chance.below(if self.setup.snapshots { 12 } else { 8 }) {
+            0 | 1 => self.maintain(log, port, chance, summary),
+            2 => self.append(log, port, chance.between(2, 5), chance, summary),
+            8 => self.trim(log, port, chance, summary),
+            9 => self.snapshot(log, port, chance, summary),
+            _ => self.append(log, port, 1, chance, summary),
+        }
     }
 
     /// Mounts twice, reads everything twice, and compares.
-    fn start(&mut self, summary: &mut Summary) -> Result<(NorLog, Vec<Vec<u8>>), String> {
+    fn start(&mut self, port: &Port<'_>, summary: &mut Summary) -> Result<NorLog, String> {
         summary.states += 1;
         let acknowledged = self.acknowledged.len();
         self.tell(|_| format!("boot with {acknowledged} acknowledged"));
         let before = self.flash.ticks.done;
-        let first = self.mount()?;
-        let found = self.records(&first)?;
-        let log = self.mount()?;
-        if self.records(&log)? != found {
+        let refused = |error| format!("refused after a plain cut: {error:?}");
+        let first = self.mount(port).map_err(refused)?;
+        let found = self.read(&first, port)?;
+        let log = self.mount(port).map_err(refused)?;
+        if self.read(&log, port)? != found {
             return Err("a second mount finds other records".into());
         }
+        self.check_backward(&log, port, &found)?;
         if self.flash.ticks.done != before {
             return Err("a mount has written".into());
         }
-        self.judge(&found, summary)?;
-        Ok((log, found.into_iter().map(|(_, record, _)| record).collect()))
+        self.judge(&found, log.next_lsn().0, summary)?;
+        Ok(log)
     }
 
-    fn judge(&mut self, found: &[(Lsn, Vec<u8>, bool)], summary: &mut Summary) -> Result<(), String> {
-        let oldest = found.first().map_or(1, |(lsn, ..)| lsn.0);
-        if oldest < self.certain || (self.setup.policy == Policy::Reject && oldest != 1) {
-            return Err(format!("the log begins at {oldest}, and began at {}", self.certain));
+    fn judge(&mut self, found: &Found, next: u64, summary: &mut Summary) -> Result<(), String> {
+        let known = self.acknowledged.len() as u64;
+        let base = match &found.snapshot {
+            Some((base, state)) => {
+                summary.snapshots += 1;
+                if Some(*base) < self.base || !self.states.contains(&(*base, state.clone())) {
+                    return Err(format!("a snapshot of {base} is there, {:?} was acknowledged", self.base));
+                }
+                *base
+            }
+            None if self.base.is_some() => return Err(format!("the snapshot of {:?} is gone", self.base)),
+            None => found.records.first().map_or(next, |(lsn, ..)| *lsn) - 1,
+        };
+        self.found_base = found.snapshot.as_ref().map(|(base, _)| *base);
+        let drops = self.setup.options.policy == Policy::DropOldest;
+        if found.snapshot.is_none() && !drops && base + 1 > self.kept {
+            return Err(format!("the log begins at {}, records from {} on were kept", base + 1, self.kept));
         }
-        summary.dropped += u64::from(oldest > 1);
-        self.oldest = oldest;
-        for (number, (lsn, record, provisional)) in found.iter().enumerate() {
-            if lsn.0 != oldest + number as u64 {
+        summary.dropped += u64::from(base > 0);
+        for (number, (lsn, record, provisional)) in found.records.iter().enumerate() {
+            if *lsn != base + 1 + number as u64 {
                 return Err(format!("record {} of the log has LSN {lsn}: a hole or a duplicate", number + 1));
             }
-            let index = (lsn.0 - 1) as usize;
-            let wanted = self
-                .acknowledged
-                .get(index)
-                .or_else(|| self.attempted.as_ref().filter(|_| index == self.acknowledged.len()));
-            if wanted != Some(record) {
-                return Err(format!("LSN {lsn} is a phantom: {record:02x?}, wanted {wanted:02x?}"));
+            if self.acknowledged.get((lsn - 1) as usize).is_some_and(|wanted| wanted != record) {
+                return Err(format!("LSN {lsn} is a phantom: {record:02x?}"));
             }
-            if *provisional != (number + 1 == found.len()) && *provisional {
-                return Err(format!("LSN {lsn} is provisional and not the last"));
+            if *provisional && number + 6 < found.records.len() {
+                return Err(format!("LSN {lsn} is provisional and not of the last frame"));
             }
         }
-        let newest = found.last().map_or(0, |(lsn, ..)| lsn.0);
-        if newest < self.acknowledged.len() as u64 {
-            return Err(format!("{} records were acknowledged, {newest} are there", self.acknowledged.len()));
+        if next <= known || found.records.last().is_some_and(|(lsn, ..)| lsn + 1 != next) {
+            return Err(format!("{known} records were acknowledged, the next is {next}"));
         }
-        summary.provisional += u64::from(newest > self.acknowledged.len() as u64);
+        let suffix = found.records.iter().filter(|(lsn, ..)| *lsn > known);
+        let suffix: Vec<Vec<u8>> = suffix.map(|(_, record, _)| record.clone()).collect();
+        let behind_base = base > known && self.maybe.iter().any(|maybe| known + maybe.len() as u64 == next - 1);
+        if !suffix.is_empty() && !self.maybe.contains(&suffix) && !behind_base {
+            return Err(format!("what follows LSN {known} was never written so: {suffix:02x?}"));
+        }
+        summary.provisional += u64::from(!suffix.is_empty());
+        self.suffix = suffix;
         Ok(())
+    }
+
+    /// A write was acknowledged: what this boot found before it is certain now, and so are these records.
+    fn acknowledge(&mut self, records: &[Vec<u8>]) {
+        self.acknowledged.append(&mut self.suffix);
+        self.acknowledged.extend_from_slice(records);
+        self.maybe.clear();
+        self.base = self.base.max(self.found_base);
     }
 
     fn append(
         &mut self,
         log: &mut NorLog,
-        found: &[Vec<u8>],
+        port: &Port<'_>,
+        count: usize,
         chance: &mut Chance,
         summary: &mut Summary,
     ) -> Result<(), End> {
-        let record = self.record(log.max_record() as usize, chance);
-        for _ in 0..8 {
-            match log.append(&record) {
-                Ok(lsn) => {
-                    self.settle(lsn, found, &record)?;
-                    self.drain(log, chance, summary)?;
-                    if log.durable() == lsn {
-                        self.acknowledged.push(record);
-                        self.attempted = None;
-                        summary.records += 1;
-                    }
-                    return Ok(());
+        let most = log.max_record(port) as usize;
+        let records: Vec<Vec<u8>> = (0..count).map(|_| self.record(most / count, chance)).collect();
+        let mut all = self.suffix.clone();
+        all.extend_from_slice(&records);
+        let before = self.maybe.len();
+        self.maybe.push(all);
+        let lent: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        self.tell(|_| format!("append {:?}", lent.iter().map(|record| record.len()).collect::<Vec<_>>()));
+        match self.drive(port, log.append_all(port, &lent), chance)? {
+            Ok(lsn) => {
+                self.acknowledge(&records);
+                summary.records += count as u64;
+                match lsn.0 == self.acknowledged.len() as u64 && log.durable() == lsn {
+                    true => Ok(()),
+                    false => broken(format!("LSN {lsn} was given to record {}", self.acknowledged.len())),
                 }
-                Err(Refused::Busy) => self.drain(log, chance, summary)?,
-                Err(Refused::Full) => {
-                    summary.full += 1;
-                    return match self.setup.policy {
-                        Policy::Reject => Ok(()),
-                        Policy::DropOldest => Err(End::Broken("a ring that may drop is full".into())),
-                    };
-                }
-                Err(other) => return Err(End::Broken(format!("append: {other:?}"))),
             }
+            Err(Error::Full | Error::NeedsSnapshot) => {
+                self.maybe.truncate(before);
+                summary.full += 1;
+                self.make_room(log, port, chance, summary)
+            }
+            Err(Error::TooLarge { .. }) if count > 1 => {
+                self.maybe.truncate(before);
+                Ok(())
+            }
+            Err(error) => broken(format!("append: {error:?}")),
         }
-        Err(End::Broken("the log stays busy".into()))
     }
 
-    /// A record was taken: what this boot found before it is now certain, and what it did not find is void.
-    fn settle(&mut self, lsn: Lsn, found: &[Vec<u8>], record: &[u8]) -> Result<(), End> {
-        let before = (lsn.0 - 1) as usize;
-        if before == self.acknowledged.len() + 1
-            && let Some(attempted) = self.attempted.take().filter(|record| found.last() == Some(record))
-        {
-            self.acknowledged.push(attempted);
+    /// A full log is never stuck.
+    fn make_room(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        if self.base.is_none() && self.found_base.is_none() {
+            if self.setup.options.policy == Policy::DropOldest {
+                return broken("a ring that may drop is full");
+            }
+            if !self.setup.snapshots {
+                return Ok(());
+            }
+            return self.trim(log, port, chance, summary);
         }
-        if before != self.acknowledged.len() {
-            return Err(End::Broken(format!("LSN {lsn} follows {} records", self.acknowledged.len())));
+        self.snapshot(log, port, chance, summary)
+    }
+
+    fn trim(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        let next = log.next_lsn().0;
+        let before = if chance.one_in(2) { next } else { 1 + chance.below(next as usize) as u64 };
+        self.tell(|_| format!("trim before {before}"));
+        self.kept = self.kept.max(before);
+        match self.drive(port, log.trim(port, Lsn(before)), chance)? {
+            Ok(_) => {
+                summary.trims += 1;
+                Ok(())
+            }
+            Err(error) => broken(format!("trim: {error:?}")),
         }
-        self.attempted = Some(record.to_vec());
-        self.certain = self.oldest;
-        Ok(())
+    }
+
+    fn snapshot(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        let blocks = chance.between(1, 3) as u32;
+        self.tell(|_| format!("snapshot of {blocks} blocks"));
+        let mut snapshot = match self.drive(port, log.begin_snapshot(port, blocks), chance)? {
+            Ok(snapshot) => snapshot,
+            Err(Error::Full | Error::NeedsSnapshot | Error::TooFewBlocks { .. }) => return Ok(()),
+            Err(error) => return broken(format!("begin a snapshot: {error:?}")),
+        };
+        self.acknowledge(&[]);
+        let base = snapshot.base().0;
+        let mut state = Vec::new();
+        for _ in 0..chance.below(4) {
+            let mut bytes = vec![0; chance.below(160)];
+            chance.fill(&mut bytes);
+            match self.drive(port, log.write_snapshot(port, &mut snapshot, &bytes), chance)? {
+                Ok(()) => state.extend_from_slice(&bytes),
+                Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned) => return Ok(()),
+                Err(error) => return broken(format!("write a snapshot: {error:?}")),
+            }
+            if chance.one_in(4) {
+                self.append(log, port, 1, chance, &mut Summary::default())?;
+            }
+        }
+        if chance.one_in(8) {
+            return Ok(());
+        }
+        self.states.push((base, state));
+        match self.drive(port, log.commit_snapshot(port, snapshot), chance)? {
+            Ok(()) => {
+                summary.snapshots += 1;
+                self.base = Some(base);
+                self.found_base = Some(base);
+                Ok(())
+            }
+            Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned) => {
+                self.states.pop();
+                Ok(())
+            }
+            Err(error) => broken(format!("commit a snapshot: {error:?}")),
+        }
+    }
+
+    fn maintain(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        let within = chance.below(600) as u32;
+        self.tell(|_| format!("maintain {within}"));
+        summary.differences = summary.differences.max(self.flash.wrong);
+        match self.drive(port, log.maintain(port, within), chance)? {
+            Ok(()) => Ok(()),
+            Err(error) => broken(format!("maintain: {error:?}")),
+        }
     }
 
     /// Records like counters, erased or burnt bytes, and images of what is on the medium.
@@ -318,9 +482,10 @@ impl World {
             0 => record.fill(0xff),
             1 => {}
             2 => {
-                let block = chance.below(self.setup.geometry.block_count as usize);
-                let word = self.setup.geometry.word as usize;
-                let words = self.setup.geometry.block_bytes as usize - len;
+                let geometry = self.setup.geometry;
+                let block = chance.below(geometry.block_count() as usize);
+                let word = geometry.word() as usize;
+                let words = geometry.block_bytes() as usize - len;
                 let from = chance.below(words / word + 1) * word;
                 record.copy_from_slice(self.flash.read(block, from, len));
             }
@@ -334,98 +499,80 @@ impl World {
         record
     }
 
-    fn drain(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
-        for _ in 0..1000 {
-            let Output::Do(id, request) = log.poll() else { return Ok(()) };
-            let mut result = Ok(());
-            for step in lower(request, self.setup.geometry) {
-                self.tell(|ticks| format!("{step:?} at {ticks:?}"));
-                let (block, offset, bytes) = match step {
-                    Step::Erase { block } => {
-                        self.flash.erase(block as usize, chance)?;
-                        continue;
-                    }
-                    Step::Program { block, offset, bytes } => (block, offset, bytes),
-                    Step::Verify { block, offset, bytes } => {
-                        let there = self.flash.read(block as usize, offset as usize, bytes.len as usize);
-                        if there != log.bytes(bytes) {
-                            summary.differences += 1;
-                            result = Err(Fault::Differs);
-                        }
-                        continue;
-                    }
-                    Step::Read { block, offset, bytes } => {
-                        let fetch = Fetch { block, offset, bytes };
-                        log.window_mut(fetch).copy_from_slice(self.read(fetch));
-                        continue;
-                    }
-                };
-                let bytes = log.bytes(bytes).to_vec();
-                self.flash.program(block as usize, offset as usize, &bytes, chance)?;
+    /// Runs an operation on the medium until it is over, the power goes, or it is dropped.
+    fn drive<T>(
+        &mut self,
+        port: &Port<'_>,
+        operation: impl Future<Output = T>,
+        chance: &mut Chance,
+    ) -> Result<T, End> {
+        let mut operation = pin!(operation);
+        for _ in 0..MOST_REQUESTS {
+            let request = match port.poll(operation.as_mut()) {
+                Output::Done(value) => return Ok(value),
+                Output::Do(request) => request,
+            };
+            if self.setup.unclean_one_in.is_none() && chance.one_in(400) {
+                self.tell(|_| "dropped".into());
+                return Err(End::Dropped);
             }
-            log.complete(id, result);
-            if log.is_halted() {
-                return Err(End::Broken("the log has halted".into()));
+            let (block, offset) = (request.block as usize, request.offset as usize);
+            if request.operation != Operation::Read {
+                self.tell(|ticks| format!("  {request:?} at {ticks:?}"));
             }
+            port.lend(|scratch| {
+                let bytes = request.span(scratch);
+                match request.operation {
+                    Operation::Erase => self.flash.erase(block, chance),
+                    Operation::Program => self.flash.program(block, offset, bytes, chance),
+                    Operation::Read => {
+                        bytes.copy_from_slice(self.flash.read(block, offset, bytes.len()));
+                        Ok(())
+                    }
+                }
+            })?;
+            port.complete(Ok(()));
         }
-        Err(End::Broken("the log never idles".into()))
+        broken("an operation never ends")
     }
 
-    fn read(&self, fetch: Fetch) -> &[u8] {
-        self.flash.read(fetch.block as usize, fetch.offset as usize, fetch.bytes.len as usize)
+    /// Runs an operation that only reads.
+    fn look<T>(&self, port: &Port<'_>, operation: impl Future<Output = T>) -> T {
+        let mut requests = 0;
+        port.run(pin!(operation), |request: Request, bytes| {
+            requests += 1;
+            assert!(requests < MOST_REQUESTS, "an operation reads for ever");
+            if request.operation != Operation::Read {
+                return Err(Fault);
+            }
+            bytes.copy_from_slice(self.flash.read(request.block as usize, request.offset as usize, bytes.len()));
+            Ok(())
+        })
     }
 
     /// Mounts what is there.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn try_mount(&self) -> Result<NorLog, Refusal> {
-        let Setup { geometry, policy, scratch, .. } = self.setup;
-        let mut mount = Mount::new(geometry, STORE, policy, vec![0; scratch]);
-        let mut reads = 0;
-        loop {
-            match mount.poll() {
-                Ask::Read(fetch) => {
-                    reads += 1;
-                    assert!(reads < MOST_READS, "a mount reads for ever");
-                    let bytes = self.read(fetch);
-                    mount.window_mut(fetch).copy_from_slice(bytes);
-                    mount.filled(Ok(()));
-                }
-                Ask::Done => return Ok(mount.finish().expect("a mount that is done finishes")),
-                Ask::Refuse(refusal) => return Err(refusal),
-            }
-        }
+    pub fn mount(&self, port: &Port<'_>) -> Result<NorLog, Error> {
+        let Setup { geometry, options, .. } = self.setup;
+        self.look(port, NorLog::mount(port, geometry, STORE, options))
     }
 
-    fn mount(&self) -> Result<NorLog, String> {
-        self.try_mount().map_err(|refusal| format!("refused after a plain cut: {refusal:?}"))
-    }
-
-    /// All records, and whether each is provisional.
+    /// The snapshot and all records behind it.
     ///
     /// # Errors
     /// The damage that was found.
-    pub fn records(&self, log: &NorLog) -> Result<Vec<(Lsn, Vec<u8>, bool)>, String> {
-        let mut reader: Reader = log.reader();
-        let mut scratch = vec![0; self.setup.scratch];
-        let mut found = Vec::new();
-        let mut reads = 0;
-        loop {
-            match reader.next::<TableCheck>(&mut scratch) {
-                Found::Read(fetch) => {
-                    reads += 1;
-                    assert!(reads < MOST_READS, "a reader reads for ever");
-                    let Span { start, len, .. } = fetch.bytes;
-                    scratch[start as usize..(start + len) as usize].copy_from_slice(self.read(fetch));
-                    reader.filled();
-                }
-                Found::Record { lsn, payload, provisional } => {
-                    found.push((lsn, payload.to_vec(), provisional))
-                }
-                Found::End => return Ok(found),
-                other => return Err(format!("the log can't be read: {other:?}")),
-            }
+    pub fn read(&self, log: &NorLog, port: &Port<'_>) -> Result<Found, String> {
+        self.look(port, found(log, port)).map_err(|error| format!("the log can't be read: {error:?}"))
+    }
+
+    fn check_backward(&self, log: &NorLog, port: &Port<'_>, found: &Found) -> Result<(), String> {
+        let wanted: Vec<_> = found.records.iter().rev().cloned().collect();
+        let backward = self.look(port, backward(log, port, wanted.len()));
+        match backward {
+            Ok(backward) if backward == wanted => Ok(()),
+            other => Err(format!("backward: {other:02x?}, forward: {:02x?}", found.records)),
         }
     }
 
@@ -434,8 +581,38 @@ impl World {
             lines.push(line(self.flash.ticks));
         }
     }
+}
 
-    fn violations(&mut self) -> Result<(), String> {
-        self.flash.violations.pop().map_or(Ok(()), Err)
+/// Far more than the largest ring has words.
+const MOST_REQUESTS: usize = 200_000;
+
+async fn found(log: &NorLog, port: &Port<'_>) -> Result<Found, Error> {
+    let mut snapshot = None;
+    if let Some(mut reader) = log.snapshot(port).await? {
+        let mut state = Vec::new();
+        while let Some(span) = reader.next(log, port).await? {
+            port.lend(|scratch| state.extend_from_slice(span.of(scratch)));
+        }
+        snapshot = Some((reader.base().0, state));
     }
+    let mut records = Vec::new();
+    let mut reader = log.records(port).await?;
+    while let Some(record) = reader.next(port).await? {
+        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
+        records.push((record.lsn.0, bytes, record.provisional));
+    }
+    Ok(Found { snapshot, records })
+}
+
+async fn backward(log: &NorLog, port: &Port<'_>, most: usize) -> Result<Vec<(u64, Vec<u8>, bool)>, Error> {
+    let mut records = Vec::new();
+    let mut reader = log.records_backward();
+    while let Some(record) = reader.next(log, port).await? {
+        if records.len() == most {
+            break;
+        }
+        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
+        records.push((record.lsn.0, bytes, record.provisional));
+    }
+    Ok(records)
 }

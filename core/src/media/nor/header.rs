@@ -3,12 +3,13 @@
 //! ```text
 //!  0         1       2       4        8       12      16 (padded to the word)
 //!  | version | sizes | count | erases | label | check |             erase part, right after the erase
-//!  | sequence | fence u64 | floor | limit | check |                 open part, at first use
-//!  0          4           12      16      20      24 (padded to the word)
+//!  | sequence | fence u64 | floor | run | check |                   open part, at first use
+//!  0          4           12      16    20      24 (padded to the word)
 //! ```
 //!
 //! `sizes` holds the binary logarithms of the word and of the block. `label` is the checksum of the store id. `fence` is the LSN
-//! of the first new record, `floor` the oldest block that belongs to the log, `limit` the largest record.
+//! of the first new record, `floor` the oldest block that is needed, `run` the first block of the snapshot that the block is
+//! part of, 0 for a block of the log.
 
 use super::{ERASED, Volume};
 use crate::codec::check::{Checksum, Seed};
@@ -20,7 +21,7 @@ pub(super) const ERASE_PART: u32 = 16;
 /// Bytes of the open part.
 pub(super) const OPEN_PART: u32 = 24;
 
-const VERSION: u8 = 0xd0;
+const VERSION: u8 = 0xd1;
 /// Set apart from every offset of an open part, which is seeded with the block's index.
 const ERASE_SEED: u64 = 0xffff_ffff;
 
@@ -40,18 +41,17 @@ pub(super) enum Erased {
 }
 
 /// Lays out an erase part.
-pub(super) fn put_erased<C: Checksum>(volume: &Volume, erases: u32, out: &mut [u8]) -> Option<()> {
-    let label = C::extend(0, &volume.store.0);
-    let [low, high, ..] = volume.geometry.block_count.to_le_bytes();
-    out.fill(0);
-    put(out, 0, [VERSION, sizes(volume), low, high])?;
+pub(super) fn put_erased<C: Checksum>(volume: Volume, erases: u32, out: &mut [u8]) -> Option<()> {
+    let [low, high, ..] = volume.geometry.block_count().to_le_bytes();
+    zero(out);
+    put(out, 0, [VERSION, volume.geometry.sizes(), low, high])?;
     put(out, 4, erases.to_le_bytes())?;
-    put(out, 8, label.to_le_bytes())?;
+    put(out, 8, volume.label.to_le_bytes())?;
     close::<C>(out, Seed::HEADER.at(ERASE_SEED), 12)
 }
 
 /// Reads an erase part. Its checksum starts from constants, so that any store's is recognised.
-pub(super) fn take_erased<C: Checksum>(volume: &Volume, part: &[u8]) -> Erased {
+pub(super) fn take_erased<C: Checksum>(volume: Volume, part: &[u8]) -> Erased {
     let Some(()) = verify::<C>(part, Seed::HEADER.at(ERASE_SEED), 12) else { return Erased::Absent };
     let mut at = Take(part);
     let (Some([version, found, low, high]), Some(erases), Some(label)) =
@@ -62,9 +62,9 @@ pub(super) fn take_erased<C: Checksum>(volume: &Volume, part: &[u8]) -> Erased {
     let count = u32::from(u16::from_le_bytes([low, high]));
     if version != VERSION {
         Erased::OtherVersion
-    } else if found != sizes(volume) || count != volume.geometry.block_count {
+    } else if found != volume.geometry.sizes() || count != volume.geometry.block_count() {
         Erased::OtherGeometry
-    } else if label != C::extend(0, &volume.store.0) {
+    } else if label != volume.label {
         Erased::OtherStore
     } else {
         Erased::Ours(erases)
@@ -72,12 +72,12 @@ pub(super) fn take_erased<C: Checksum>(volume: &Volume, part: &[u8]) -> Erased {
 }
 
 /// An open part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Open {
     pub(super) sequence: u32,
     pub(super) fence: Lsn,
     pub(super) floor: u32,
-    pub(super) limit: u32,
+    pub(super) run: u32,
 }
 
 /// What stands where an open part is looked for.
@@ -90,47 +90,52 @@ pub(super) enum Opened {
 
 impl Open {
     /// Lays out the part for the block of its sequence number.
-    pub(super) fn put<C: Checksum>(&self, volume: &Volume, out: &mut [u8]) -> Option<()> {
-        out.fill(0);
+    pub(super) fn put<C: Checksum>(&self, volume: Volume, out: &mut [u8]) -> Option<()> {
+        zero(out);
         put(out, 0, self.sequence.to_le_bytes())?;
         put(out, 4, self.fence.0.to_le_bytes())?;
         put(out, 12, self.floor.to_le_bytes())?;
-        put(out, 16, self.limit.to_le_bytes())?;
-        let block = volume.geometry.block_of(self.sequence);
-        close::<C>(out, Seed::nor_header::<C>(volume.store).at(u64::from(block)), 20)
+        put(out, 16, self.run.to_le_bytes())?;
+        close::<C>(out, seed::<C>(volume, volume.geometry.block_of(self.sequence)), 20)
     }
 
     /// Reads the part of a block.
-    pub(super) fn take<C: Checksum>(volume: &Volume, block: u32, part: &[u8]) -> Opened {
+    pub(super) fn take<C: Checksum>(volume: Volume, block: u32, part: &[u8]) -> Opened {
         if part.iter().all(|byte| *byte == ERASED) {
             return Opened::Blank;
         }
         Self::parse::<C>(volume, block, part).map_or(Opened::Bad, Opened::Open)
     }
 
-    fn parse<C: Checksum>(volume: &Volume, block: u32, part: &[u8]) -> Option<Self> {
-        verify::<C>(part, Seed::nor_header::<C>(volume.store).at(u64::from(block)), 20)?;
+    fn parse<C: Checksum>(volume: Volume, block: u32, part: &[u8]) -> Option<Self> {
+        verify::<C>(part, seed::<C>(volume, block), 20)?;
         let mut at = Take(part);
-        let open = Self { sequence: at.u32()?, fence: Lsn(at.u64()?), floor: at.u32()?, limit: at.u32()? };
-        let geometry = volume.geometry;
-        let sane = open.sequence >= geometry.first()
-            && geometry.block_of(open.sequence) == block
-            && open.floor >= geometry.first()
-            && open.floor <= open.sequence;
+        let open = Self { sequence: at.u32()?, fence: Lsn(at.u64()?), floor: at.u32()?, run: at.u32()? };
+        let first = volume.geometry.first();
+        let sane = open.sequence >= first
+            && volume.geometry.block_of(open.sequence) == block
+            && open.floor >= first
+            && open.floor <= open.sequence
+            && open.run <= open.sequence;
         sane.then_some(open)
     }
 }
 
-fn sizes(volume: &Volume) -> u8 {
-    let [word, ..] = volume.geometry.word.trailing_zeros().to_le_bytes();
-    let [block, ..] = volume.geometry.block_bytes.trailing_zeros().saturating_sub(8).to_le_bytes();
-    word | block << 4
+/// An open part is seeded with its store and its block's index: it is read before a sequence number is known.
+fn seed<C: Checksum>(volume: Volume, block: u32) -> u32 {
+    C::extend(volume.label, b"h") ^ block
 }
 
 /// Puts a field at an offset of the rulers above. Arrays, not slices: a slice's copy would bring a panic along.
 pub(super) fn put<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) -> Option<()> {
     *out.get_mut(at..)?.first_chunk_mut::<N>()? = field;
     Some(())
+}
+
+fn zero(out: &mut [u8]) {
+    for byte in out {
+        *byte = 0;
+    }
 }
 
 /// Puts the checksum of the first `at` bytes behind them.

@@ -1,477 +1,655 @@
-//! The engine over a NOR ring: records in, requests out.
+//! The engine over a NOR ring: appends, trims, and the one repair.
 //!
 //! ```text
-//!  scratch  | header parts | burnt | RESUME's own | record |
-//!           0              32-burn 32             56
-//!
-//!  append ─► Frame ─► (Verify) ─► durable
-//!     │ first after a mount, or a block that is full: Busy, and
-//!     ├──► Count ─► Erase ─► Open ─┐
-//!     └──► Carry ─► Resume ─► (Verify) ─► ready
+//!  append ─► room? ─► (resume) ─► (open) ─► frame ─► durable
+//!               │        │          │         └── differs: resume, again
+//!               ▼        ▼          ▼
+//!             Full    erase what is not open; burn; RESUME      erase ─► erase part ─► open part
 //! ```
 //!
-//! The rule of use: call [`Log::append`]; carry out what [`Log::poll`] hands out and [`Log::complete`] it, until it is idle; if
-//! `append` said [`Refused::Busy`], call it again. A record is durable when [`Log::durable`] has reached its LSN.
-//!
-//! Invariants: one request at a time; nothing is written before the first append; after a fault of the medium nothing is handed
-//! out any more.
+//! Invariants: nothing is written before the first append, trim or snapshot; `Full` is decided before anything is written; a
+//! frame is acknowledged when it is durable, and read back if its block was not erased by this boot; after an operation that
+//! was dropped, or a fault of the medium, nothing is written until the next mount.
 
-use super::header::{Erased, Open, put, put_erased, take_erased};
-use super::reader::{Reader, Tail};
-use super::{FRAME_HEADER, Fault, Fetch, Last, Place, Policy, RECORD_AT, RESUME_BODY, Request, Volume};
-use crate::action::{Action, Buffer, Span};
+use core::marker::PhantomData;
+
+use super::header::{Erased, Open, put, put_erased};
+use super::port::{Operation, Port, Range, Request, short};
+use super::reader::{LONG_MEMBER, header, verified};
+use super::{
+    Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds,
+};
 use crate::codec::check::Checksum;
-use crate::codec::frame::{HEADER, Kind, Parsed, Slot};
-use crate::types::{EffectId, Extent, Lsn};
+use crate::codec::frame::{HEADER, Kind, Slot};
+use crate::types::Lsn;
 
-/// What the log wants next.
+/// What happens when the ring is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Carry this out, then call [`Log::complete`] with its number.
-    Do(EffectId, Request),
-    /// Nothing to do until an append.
-    Idle,
+pub enum Policy {
+    /// The oldest block is given up, but never the newest snapshot.
+    DropOldest,
+    /// Records are refused with [`Error::Full`].
+    Reject,
+    /// Records are refused with [`Error::NeedsSnapshot`].
+    AskForSnapshot,
 }
 
-/// Why an append is refused. The record was not taken.
+/// How a log is to behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refused {
-    /// Something has to be done first: poll until idle, then append again.
-    Busy,
-    /// The ring is full and nothing may be given up.
-    Full,
-    /// The record is too large.
-    TooLarge {
-        /// The most that is taken, bytes.
-        most: u32,
-    },
-    /// The medium failed: nothing is written until the next mount.
-    Halted,
+pub struct Options {
+    /// What happens when the ring is full.
+    pub policy: Policy,
+    /// How many blocks are kept free for the next snapshot. With snapshots of this size there must be three more than twice as
+    /// many blocks.
+    pub reserve: u8,
 }
 
-/// What a mount hands over.
-pub(super) struct Start<B> {
-    pub(super) volume: Volume,
-    pub(super) policy: Policy,
-    pub(super) scratch: B,
-    pub(super) tail: Option<Tail>,
-    /// The block after the newest has an open part and nothing behind it.
-    pub(super) unopened: bool,
-}
-
+/// What a block is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Idle,
-    /// Read how often the block was erased.
-    Count {
-        sequence: u32,
-        open: bool,
-    },
-    /// Erase it.
-    Erase {
-        sequence: u32,
-        open: bool,
-    },
-    /// Give it its number.
-    Open {
-        sequence: u32,
-    },
-    /// Read the frame that holds the last record.
-    Carry,
-    /// Program a RESUME.
-    Resume,
-    /// Program a record's frame.
-    Frame,
-    /// Read back what was programmed.
-    Verify {
-        resume: bool,
-    },
-    Halted,
+pub(super) enum For {
+    /// Records.
+    Records,
+    /// A snapshot.
+    Snapshot,
+    /// A RESUME or a manifest, which make room.
+    Repair,
 }
 
 /// A log that is open.
 #[derive(Debug)]
-pub struct Log<C, B> {
-    volume: Volume,
-    policy: Policy,
-    scratch: B,
-    /// Sequence number of the newest block; one before the first if there is none.
-    head: u32,
-    /// Oldest block of the log, as the newest block says.
-    floor: u32,
-    /// Where the next frame goes, or burning begins.
-    free: u32,
-    next: Lsn,
-    /// The newest record that is durable, or that was found.
-    last: Last,
-    /// The record that the scratch holds, or the last one.
-    carried: Last,
-    /// What is being programmed.
-    span: Span,
-    stage: Stage,
-    id: EffectId,
+pub struct Log<C> {
+    pub(super) volume: Volume,
+    pub(super) next: Lsn,
+    /// The last frame.
+    pub(super) last: Content,
+    /// What is settled, and what the last frame says of it.
+    pub(super) settled: Manifest,
+    pub(super) found: Manifest,
+    /// Sequence number of the newest block of the log; one before the first if there is none.
+    pub(super) head: u32,
+    /// Sequence number of the newest block.
+    pub(super) top: u32,
+    /// Where the next frame goes in the head, or burning begins.
+    pub(super) free: u32,
+    /// How many blocks behind the newest are not open, and must be erased before anything else.
+    pub(super) void: u16,
+    /// How many blocks behind the newest this boot has erased.
+    pub(super) ahead: u16,
+    /// How many snapshots this boot has begun.
+    pub(super) snapshots: u8,
+    pub(super) options: Options,
     /// A RESUME stands behind what the mount found, or nothing was found.
-    resumed: bool,
-    /// This boot erased the newest block.
-    proved: bool,
-    /// Nothing may be written into the newest block.
-    closed: bool,
-    /// The newest block holds a whole frame.
-    holds_frame: bool,
-    /// The block after the newest must be erased before anything else: a torn first frame may show up in it later.
-    unopened: bool,
-    /// This boot erased the block after the newest.
-    spare: bool,
-    /// The carried record stands in the scratch.
-    loaded: bool,
-    check: core::marker::PhantomData<C>,
+    pub(super) resumed: bool,
+    /// This boot erased the head.
+    pub(super) proved: bool,
+    /// The head holds a whole frame, or a witness.
+    pub(super) stays: bool,
+    pub(super) state: State,
+    pub(super) check: PhantomData<C>,
 }
 
-impl<C: Checksum, B: AsRef<[u8]> + AsMut<[u8]>> Log<C, B> {
-    pub(super) fn start(start: Start<B>) -> Self {
-        let first = start.volume.geometry.first();
-        let tail = start.tail;
-        let last = tail.and_then(|tail| tail.last).unwrap_or_default();
-        let free = tail.and_then(|tail| tail.free);
-        Self {
-            volume: start.volume,
-            policy: start.policy,
-            scratch: start.scratch,
-            head: tail.map_or(first - 1, |tail| tail.open.sequence),
-            floor: tail.map_or(first, |tail| tail.open.floor),
-            free: free.unwrap_or(start.volume.geometry.block_bytes),
-            next: tail.map_or(Lsn::FIRST, |tail| tail.next),
-            last,
-            carried: last,
-            span: Span { buffer: Buffer::Window, start: 0, len: 0 },
-            stage: Stage::Idle,
-            id: EffectId(0),
-            resumed: tail.is_none(),
-            proved: false,
-            closed: tail.is_some() && free.is_none(),
-            holds_frame: tail.is_some_and(|tail| tail.holds_frame),
-            unopened: tail.is_some() && start.unopened,
-            spare: false,
-            loaded: false,
-            check: core::marker::PhantomData,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Idle,
+    /// In an operation, or in one that was dropped.
+    Busy,
+    Halted,
+}
 
-    /// Takes a record and says its LSN.
+impl<C: Checksum> Log<C> {
+    /// Appends one record.
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn append(&mut self, record: &[u8]) -> Result<Lsn, Refused> {
-        match self.stage {
-            Stage::Idle => {}
-            Stage::Halted => return Err(Refused::Halted),
-            _ => return Err(Refused::Busy),
-        }
-        let most = self.max_record();
-        let len = u32::try_from(record.len()).ok().filter(|len| *len <= most);
-        let Some(len) = len else { return Err(Refused::TooLarge { most }) };
-        if self.unopened {
-            self.stage = Stage::Count { sequence: self.head.saturating_add(1), open: false };
-            return Err(Refused::Busy);
-        }
-        if !self.resumed {
-            self.stage = self.resume_stage().ok_or(Refused::Full)?;
-            return Err(Refused::Busy);
-        }
-        let geometry = self.volume.geometry;
-        let bytes = geometry.frame_bytes(len);
-        if self.head < geometry.first() || self.free.saturating_add(bytes) > geometry.block_bytes {
-            self.stage = self.open_stage(self.head.saturating_add(1)).ok_or(Refused::Full)?;
-            return Err(Refused::Busy);
-        }
-        let at = Place { sequence: self.head, offset: self.free };
-        let start = RECORD_AT - FRAME_HEADER;
-        let framing = self.volume.framing::<C>(self.head);
-        let slot = Slot { offset: u64::from(at.offset), lsn: self.next };
-        let frame = self.scratch.as_mut().get_mut(start as usize..(start + bytes) as usize);
-        let frame = frame.ok_or(Refused::TooLarge { most })?;
-        for (slot, byte) in frame.iter_mut().skip(HEADER).zip(record) {
-            *slot = *byte;
-        }
-        framing.seal::<C>(Kind::Record, slot, record.len(), frame).ok_or(Refused::TooLarge { most })?;
-        self.carried = Last { lsn: self.next, at, from: at, len, resume: false };
-        self.span = Span { buffer: Buffer::Window, start, len: bytes };
-        self.stage = Stage::Frame;
-        Ok(self.next)
+    /// [`Error::Full`], [`Error::NeedsSnapshot`], [`Error::TooLarge`]: nothing was written. [`Error::Medium`]: the next mount
+    /// tells whether the record is there.
+    pub async fn append(&mut self, port: &Port<'_>, record: &[u8]) -> Result<Lsn, Error> {
+        self.append_all(port, &[record]).await
     }
 
-    /// Erases the next block ahead if fewer than `within` bytes are left in this one, so that no append has to.
-    pub fn maintain(&mut self, within: u32) {
-        let left = self.volume.geometry.block_bytes.saturating_sub(self.free);
-        let next = self.head.saturating_add(1);
-        let due = self.resumed && self.holds_frame && !self.spare && left < within;
-        if self.stage == Stage::Idle && due && self.may_open(next) {
-            self.stage = Stage::Count { sequence: next, open: false };
+    /// Appends up to 255 records as one: all or nothing. Answers the LSN of the last one.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn append_all(&mut self, port: &Port<'_>, records: &[&[u8]]) -> Result<Lsn, Error> {
+        let most = self.max_record(port);
+        let too_large = Error::TooLarge { most };
+        let len = payload_bytes(records).filter(|len| *len <= most).ok_or(too_large)?;
+        let count = u8::try_from(records.len()).map_err(|_| too_large)?;
+        self.begin()?;
+        let done = self.write_records(port, records, len, count).await;
+        self.end(done)
+    }
+
+    /// Gives up all records before this LSN that fill whole blocks, and says which one is the oldest now. A snapshot is never
+    /// given up.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLsn`]: it is beyond the next one. [`Error::Full`]: cuts have used up the reserve.
+    pub async fn trim(&mut self, port: &Port<'_>, before: Lsn) -> Result<Lsn, Error> {
+        if before > self.next {
+            return Err(Error::NoSuchLsn);
         }
+        self.begin()?;
+        let done = self.write_trim(port, before).await;
+        self.end(done)
     }
 
-    /// What to do next.
-    pub fn poll(&mut self) -> Output {
-        let geometry = self.volume.geometry;
-        let write = |sequence, offset: u32, bytes| {
-            Request::Do(Action::Write { extent: Extent::wal(sequence), offset: u64::from(offset), bytes })
-        };
-        let window = |start, len| Span { buffer: Buffer::Window, start, len };
-        let request = match self.stage {
-            Stage::Idle | Stage::Halted => return Output::Idle,
-            Stage::Count { sequence, .. } => Request::Read(Fetch {
-                block: geometry.block_of(sequence),
-                offset: 0,
-                bytes: window(0, geometry.open_at()),
-            }),
-            Stage::Erase { sequence, .. } => Request::Do(Action::Prepare { extent: Extent::wal(sequence) }),
-            Stage::Open { sequence } => {
-                self.lay_open_part(sequence);
-                write(sequence, geometry.open_at(), window(0, geometry.frames_at() - geometry.open_at()))
-            }
-            Stage::Carry => {
-                let Last { at, len, .. } = self.carried;
-                let start = RECORD_AT - FRAME_HEADER - self.carried.lead();
-                let bytes = geometry.frame_bytes(len.saturating_add(self.carried.lead()));
-                Request::Read(Fetch {
-                    block: geometry.block_of(at.sequence),
-                    offset: at.offset,
-                    bytes: window(start, bytes),
-                })
-            }
-            Stage::Resume => {
-                self.lay_resume();
-                write(self.head, self.free, self.span)
-            }
-            Stage::Frame => write(self.head, self.free, self.span),
-            Stage::Verify { .. } => {
-                Request::Verify { extent: Extent::wal(self.head), offset: self.free, bytes: self.span }
-            }
-        };
-        Output::Do(self.id, request)
-    }
-
-    /// Says how the request of this number went.
-    pub fn complete(&mut self, id: EffectId, result: Result<(), Fault>) {
-        if id != self.id || matches!(self.stage, Stage::Idle | Stage::Halted) {
-            return;
+    /// Erases the next block ahead if fewer than `within` bytes are left in this one, so that no append has to. Does nothing
+    /// before the first append.
+    ///
+    /// # Errors
+    /// [`Error::Medium`].
+    pub async fn maintain(&mut self, port: &Port<'_>, within: u32) -> Result<(), Error> {
+        let left = self.volume.geometry.block_bytes().saturating_sub(self.free);
+        let due = self.resumed && self.stays && self.ahead == 0 && left < within;
+        let next = self.top.saturating_add(1);
+        if !due || !self.may_open(next, For::Records) {
+            return Ok(());
         }
-        self.id = EffectId(id.0.wrapping_add(1));
-        if let (Stage::Verify { .. }, Err(Fault::Differs)) = (self.stage, result) {
-            self.answer_difference();
-            return;
-        }
-        if result.is_err() {
-            self.stage = Stage::Halted;
-            return;
-        }
-        self.stage = match self.stage {
-            Stage::Count { sequence, open } => self.counted(sequence, open),
-            Stage::Erase { sequence, open: true } => Stage::Open { sequence },
-            Stage::Erase { .. } => {
-                self.spare = true;
-                self.unopened = false;
-                Stage::Idle
-            }
-            Stage::Open { sequence } => self.opened(sequence),
-            Stage::Carry => self.loaded(),
-            Stage::Frame if self.proved => self.written(),
-            Stage::Resume if self.proved => self.written(),
-            Stage::Frame => Stage::Verify { resume: false },
-            Stage::Resume => Stage::Verify { resume: true },
-            Stage::Verify { .. } => self.written(),
-            Stage::Idle | Stage::Halted => self.stage,
-        };
+        self.begin()?;
+        let done = self.erase(port, next).await;
+        self.ahead = 1;
+        self.end(done)
     }
 
-    /// The bytes of a span.
-    #[must_use]
-    pub fn bytes(&self, span: Span) -> &[u8] {
-        let start = span.start as usize;
-        self.scratch.as_ref().get(start..start + span.len as usize).unwrap_or_default()
-    }
-
-    /// Where the bytes of a [`Fetch`] go.
-    pub fn window_mut(&mut self, fetch: Fetch) -> &mut [u8] {
-        let start = fetch.bytes.start as usize;
-        self.scratch.as_mut().get_mut(start..start + fetch.bytes.len as usize).unwrap_or_default()
-    }
-
-    /// LSN of the newest record that is durable. The newest one that a mount found is durable only after the next append.
+    /// LSN of the newest record that is durable. The newest one that a mount found is durable only after the next write.
     #[must_use]
     pub fn durable(&self) -> Lsn {
-        self.last.lsn
+        let unsure = if self.resumed { 0 } else { u64::from(self.last.count) };
+        Lsn(self.next.0.saturating_sub(1).saturating_sub(unsure))
     }
 
-    /// The largest record that is taken, bytes.
+    /// LSN of the next record.
     #[must_use]
-    pub fn max_record(&self) -> u32 {
-        self.volume.geometry.max_record(self.scratch.as_ref().len())
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
     }
 
-    /// Whether the medium failed.
+    /// The largest record or group that is taken, bytes.
     #[must_use]
-    pub fn is_halted(&self) -> bool {
-        self.stage == Stage::Halted
+    pub fn max_record(&self, port: &Port<'_>) -> u32 {
+        self.volume.geometry.max_record(port.capacity() as usize)
     }
 
-    /// Reads all records, from the oldest on, with a scratch of its own. The log must not be written meanwhile.
+    /// The sizes of the partition.
     #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(self.volume, self.floor, self.head)
+    pub fn geometry(&self) -> Geometry {
+        self.volume.geometry
     }
 
-    /// Gives the scratch back.
+    /// Whether an operation was dropped before its end: nothing more is written, mount again.
     #[must_use]
-    pub fn into_scratch(self) -> B {
-        self.scratch
+    pub fn is_interrupted(&self) -> bool {
+        self.state == State::Busy
     }
 
-    /// The floor that the block of this sequence number declares.
-    fn floor_of(&self, sequence: u32) -> u32 {
-        let spared = sequence.saturating_add(2).saturating_sub(self.volume.geometry.block_count);
-        match self.policy {
-            Policy::DropOldest if sequence != self.head => self.floor.max(spared),
-            _ => self.floor,
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        match self.state {
+            State::Idle => {
+                self.state = State::Busy;
+                Ok(())
+            }
+            State::Busy => Err(Error::Interrupted),
+            State::Halted => Err(Error::Medium),
         }
     }
 
-    /// Whether a block can be opened such that the one after it is spare.
-    fn may_open(&self, sequence: u32) -> bool {
-        let spared = sequence.saturating_add(2).saturating_sub(self.volume.geometry.block_count);
-        sequence != u32::MAX && self.floor_of(sequence) >= spared
+    pub(super) fn end<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        let halted = matches!(done, Err(Error::Medium | Error::Corrupt(_) | Error::Newer(_)));
+        self.state = if halted { State::Halted } else { State::Idle };
+        done
     }
 
-    fn open_stage(&self, sequence: u32) -> Option<Stage> {
-        if !self.may_open(sequence) {
-            return None;
+    async fn write_records(
+        &mut self,
+        port: &Port<'_>,
+        records: &[&[u8]],
+        len: u32,
+        count: u8,
+    ) -> Result<Lsn, Error> {
+        let bytes = self.volume.geometry.frame_bytes(len);
+        self.check_room(bytes)?;
+        self.clear(port).await?;
+        if !self.resumed {
+            self.resume(port, None).await?;
         }
-        let erased = self.spare && sequence == self.head.saturating_add(1);
-        Some(if erased { Stage::Open { sequence } } else { Stage::Count { sequence, open: true } })
-    }
-
-    /// Where the RESUME goes: into the newest block, else into the same block anew if it holds no frame, else into the next.
-    fn resume_stage(&self) -> Option<Stage> {
-        let geometry = self.volume.geometry;
-        let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(self.carried.len));
-        let end = self.free.saturating_add(geometry.burn()).saturating_add(frame);
-        if !self.closed && end <= geometry.block_bytes {
-            return Some(self.resume_here());
-        }
-        let sequence = if self.holds_frame { self.head.saturating_add(1) } else { self.head };
-        self.open_stage(sequence)
-    }
-
-    fn resume_here(&self) -> Stage {
-        if self.loaded || self.carried.lsn == Lsn(0) { Stage::Resume } else { Stage::Carry }
-    }
-
-    fn counted(&mut self, sequence: u32, open: bool) -> Stage {
-        let part = self.volume.geometry.open_at() as usize;
-        let volume = self.volume;
-        let scratch = self.scratch.as_mut().get_mut(..part).unwrap_or_default();
-        let erases = match take_erased::<C>(&volume, scratch) {
-            Erased::Ours(erases) => erases.saturating_add(1),
-            // Every lap erases each block about once.
-            _ => sequence.checked_div(volume.geometry.block_count).unwrap_or_default(),
+        let (kind, holds) = match count {
+            1 => (Kind::Record, holds::RECORD),
+            _ => (Kind::Group, holds::GROUP),
         };
-        let fits = put_erased::<C>(&volume, erases, scratch);
-        debug_assert!(fits.is_some());
-        Stage::Erase { sequence, open }
-    }
-
-    fn lay_open_part(&mut self, sequence: u32) {
-        let geometry = self.volume.geometry;
-        let limit = self.max_record();
-        let open = Open { sequence, fence: self.next, floor: self.floor_of(sequence), limit };
-        let volume = self.volume;
-        let part = (geometry.frames_at() - geometry.open_at()) as usize;
-        let fits = open.put::<C>(&volume, self.scratch.as_mut().get_mut(..part).unwrap_or_default());
-        debug_assert!(fits.is_some());
-    }
-
-    fn opened(&mut self, sequence: u32) -> Stage {
-        self.floor = self.floor_of(sequence);
-        self.head = sequence;
-        self.free = self.volume.geometry.frames_at();
-        self.proved = true;
-        self.closed = false;
-        self.holds_frame = false;
-        self.spare = false;
-        if self.resumed { Stage::Idle } else { self.resume_here() }
-    }
-
-    /// What is to be carried was read again: it must still be whole.
-    fn loaded(&mut self) -> Stage {
-        let Last { at, len, .. } = self.carried;
-        let payload = len.saturating_add(self.carried.lead());
-        let start = (RECORD_AT - FRAME_HEADER - self.carried.lead()) as usize;
-        let bytes = self.volume.geometry.frame_bytes(payload) as usize;
-        let window = self.scratch.as_ref().get(start..start + bytes).unwrap_or_default();
-        let framing = self.volume.framing::<C>(at.sequence);
-        match framing.decode::<C>(window, u64::from(at.offset), bytes as u64) {
-            Parsed::Frame(_) => {
-                self.loaded = true;
-                Stage::Resume
+        loop {
+            if !self.fits(bytes) {
+                self.open(port, For::Records, 0).await?;
             }
-            _ => Stage::Halted,
+            port.lay(|scratch| lay_records(records, scratch));
+            if self.write_frame(port, kind, len).await? {
+                break;
+            }
+            self.resume(port, None).await?;
+        }
+        let at = Place { sequence: self.head, offset: self.free.saturating_sub(bytes) };
+        self.last = Content { at, from: at, len: short(len), count, holds };
+        self.next = self.next.plus(u64::from(count));
+        Ok(Lsn(self.next.0.saturating_sub(1)))
+    }
+
+    async fn write_trim(&mut self, port: &Port<'_>, before: Lsn) -> Result<Lsn, Error> {
+        self.clear(port).await?;
+        if self.top < self.volume.geometry.first() {
+            return Ok(self.next);
+        }
+        if self.found.run > 0 {
+            // What lies before the snapshot went when it was committed.
+            if !self.resumed {
+                self.resume(port, None).await?;
+            }
+        } else {
+            let floor = self.block_with(port, before).await?;
+            if floor > self.settled.floor {
+                self.write_manifest(port, Manifest { floor, run: 0 }).await?;
+            }
+        }
+        let (_, open) = self.opened(port, self.settled.floor).await?;
+        Ok(open.fence)
+    }
+
+    /// The newest block of the log that begins at or before this LSN, or the floor.
+    pub(super) async fn block_with(&self, port: &Port<'_>, lsn: Lsn) -> Result<u32, Error> {
+        // A block that holds no frame yet was opened for one that may have been torn: its fence may be wrong.
+        let (mut low, mut high) = (self.found.floor, self.last.at.sequence.saturating_add(1));
+        let mut run = 0;
+        while high.saturating_sub(low) > 1 {
+            let middle = low.midpoint(high);
+            let (_, open) = self.opened(port, middle).await?;
+            if open.fence <= lsn {
+                (low, run) = (middle, open.run);
+            } else {
+                high = middle;
+            }
+        }
+        // While a snapshot was written, records went into the block before it.
+        Ok(if run > 0 { self.found.floor.max(run.saturating_sub(1)) } else { low })
+    }
+
+    /// The header of a block that must be open under this number.
+    pub(super) async fn opened(&self, port: &Port<'_>, sequence: u32) -> Result<(Erased, Open), Error> {
+        let block = self.volume.geometry.block_of(sequence);
+        match header::<C>(self.volume, port, block).await? {
+            (erased, super::header::Opened::Open(open)) if open.sequence == sequence => Ok((erased, open)),
+            _ => Err(Error::Corrupt(Place { sequence, offset: 0 })),
         }
     }
 
-    /// Puts burnt bytes and the RESUME around the record in the scratch.
-    fn lay_resume(&mut self) {
+    /// Writes what may go, in the RESUME if that comes first.
+    pub(super) async fn write_manifest(&mut self, port: &Port<'_>, manifest: Manifest) -> Result<(), Error> {
+        if !self.resumed {
+            return self.resume(port, Some(manifest)).await;
+        }
+        loop {
+            if !self.fits(self.volume.geometry.frame_bytes(MANIFEST_BODY)) {
+                self.open(port, For::Repair, 0).await?;
+            }
+            // A snapshot is named from the block before it, or it is void.
+            let names = manifest.run > 0 && manifest.floor > self.settled.floor;
+            if names && (self.top < manifest.floor || self.head >= manifest.floor) {
+                return Err(Error::Abandoned);
+            }
+            port.lay(|scratch| lay_manifest(manifest, scratch, HEADER));
+            if self.write_frame(port, Kind::Manifest, MANIFEST_BODY).await? {
+                break;
+            }
+            self.resume(port, None).await?;
+        }
+        let bytes = self.volume.geometry.frame_bytes(MANIFEST_BODY);
+        let at = Place { sequence: self.head, offset: self.free.saturating_sub(bytes) };
+        self.last = Content { at, from: at, len: 0, count: 0, holds: holds::MANIFEST };
+        self.found = manifest;
+        self.settled = manifest;
+        Ok(())
+    }
+
+    /// Erases blocks that are not open, the newest first.
+    pub(super) async fn clear(&mut self, port: &Port<'_>) -> Result<(), Error> {
+        while self.void > 0 {
+            self.erase(port, self.top.saturating_add(u32::from(self.void))).await?;
+            self.void = self.void.saturating_sub(1);
+            self.ahead = self.ahead.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// The one repair: goes on behind whatever stands at the end of the log, with what the last frame held, and with a newer
+    /// manifest if one is given.
+    pub(super) async fn resume(&mut self, port: &Port<'_>, newer: Option<Manifest>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
-        let Last { lsn, from, len, .. } = self.carried;
-        let burn = if self.proved && self.free == geometry.frames_at() { 0 } else { geometry.burn() };
-        let start = RECORD_AT - FRAME_HEADER - RESUME_BODY;
-        let payload = RESUME_BODY + len;
-        let bytes = geometry.frame_bytes(payload);
-        let framing = self.volume.framing::<C>(self.head);
-        let slot = Slot { offset: u64::from(self.free.saturating_add(burn)), lsn: lsn.next() };
-        let scratch = self.scratch.as_mut();
-        scratch.get_mut((start - burn) as usize..start as usize).unwrap_or_default().fill(0);
-        let frame = scratch.get_mut(start as usize..(start + bytes) as usize).unwrap_or_default();
-        let own = frame.get_mut(HEADER..).unwrap_or_default();
-        let placed = put(own, 0, lsn.0.to_le_bytes())
-            .and_then(|()| put(own, 8, from.sequence.to_le_bytes()))
-            .and_then(|()| put(own, 12, from.offset.to_le_bytes()));
-        debug_assert!(placed.is_some());
-        let fits = framing.seal::<C>(Kind::Resume, slot, payload as usize, frame);
-        debug_assert!(fits.is_some());
-        self.span = Span { buffer: Buffer::Window, start: start - burn, len: burn + bytes };
-    }
-
-    /// A frame is whole and durable.
-    fn written(&mut self) -> Stage {
-        let resume = matches!(self.stage, Stage::Resume | Stage::Verify { resume: true });
-        self.free = self.free.saturating_add(self.span.len);
-        if resume {
-            let frame = self.volume.geometry.frame_bytes(RESUME_BODY + self.carried.len);
-            let at = Place { sequence: self.head, offset: self.free.saturating_sub(frame) };
-            self.carried = Last { at, resume: true, ..self.carried };
+        let mut carried = self.last;
+        if let Some(manifest) = newer {
+            carried.holds |= holds::MANIFEST;
+            self.found = manifest;
         }
-        self.last = self.carried;
-        self.next = self.last.lsn.next();
-        self.holds_frame = true;
+        let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(carried.bytes()));
+        loop {
+            let fresh = self.proved && self.free == geometry.frames_at();
+            let burn = if fresh { 0 } else { geometry.burn() };
+            let bytes = burn.saturating_add(frame);
+            if !self.fits(bytes) {
+                self.open_anew(port).await?;
+                continue;
+            }
+            self.lay_resume(port, carried, burn).await?;
+            if self.program(port, bytes).await? {
+                break;
+            }
+        }
+        let at = Place { sequence: self.head, offset: self.free.saturating_sub(frame) };
+        // What carries nothing voids everything before it.
+        self.last = Content { at, holds: carried.holds | holds::RESUME, ..carried };
+        if carried.is(holds::MANIFEST) {
+            self.settled = self.found;
+        }
+        self.stays = true;
         self.resumed = true;
-        self.loaded = false;
-        Stage::Idle
+        Ok(())
     }
 
-    /// What was programmed reads back differently: a RESUME carries it, or what it carried, over the bad place.
-    fn answer_difference(&mut self) {
-        self.free = self.free.saturating_add(self.span.len);
-        self.resumed = false;
-        self.loaded = self.carried.lsn != Lsn(0);
-        match self.resume_stage() {
-            Some(stage) => self.stage = stage,
-            None => {
-                // The record that was not acknowledged is given up.
-                self.carried = self.last;
-                self.loaded = false;
-                self.stage = Stage::Idle;
+    /// Opens a block for a RESUME that has no room in the head: the next one, or the head again if it holds nothing.
+    async fn open_anew(&mut self, port: &Port<'_>) -> Result<(), Error> {
+        let geometry = self.volume.geometry;
+        if self.opens_again() {
+            let ahead = core::mem::take(&mut self.ahead);
+            self.top = self.top.saturating_sub(1);
+            self.head = self.top;
+            self.open(port, For::Repair, 0).await?;
+            self.ahead = ahead;
+            return Ok(());
+        }
+        let word = geometry.word();
+        if !self.proved && self.free.saturating_add(word) <= geometry.block_bytes() {
+            port.lay(|scratch| {
+                for byte in scratch.iter_mut().take(word as usize) {
+                    *byte = WITNESS;
+                }
+            });
+            self.program(port, word).await?;
+            self.stays = true;
+        }
+        self.open(port, For::Repair, 0).await
+    }
+
+    /// Brings what the last frame held into the scratch, behind burnt bytes and a RESUME's header.
+    async fn lay_resume(&self, port: &Port<'_>, carried: Content, burn: u32) -> Result<(), Error> {
+        let geometry = self.volume.geometry;
+        let last = self.last;
+        let kept = last.bytes();
+        if last.at.sequence != 0 {
+            // Read again, and so that its records land where the RESUME has them.
+            if verified::<C>(self.volume, port, last.at, 0, 0).await?.is_none() {
+                return Err(Error::Corrupt(last.at));
             }
+            let start = burn.saturating_add(RESUME_BODY).saturating_sub(last.lead());
+            let len = geometry.frame_bytes(last.lead().saturating_add(kept));
+            let block = geometry.block_of(last.at.sequence);
+            let offset = last.at.offset;
+            port.forget();
+            let (start, len) = (short(start), short(len));
+            port.ask(Request { operation: Operation::Read, block, offset, start, len }).await?;
+        }
+        let lsn = Lsn(self.next.0.saturating_sub(u64::from(carried.count)));
+        let slot = Slot { offset: u64::from(self.free.saturating_add(burn)), lsn: self.next };
+        let framing = self.volume.framing::<C>(self.head);
+        let payload = RESUME_BODY.saturating_add(carried.bytes()) as usize;
+        let frame = burn as usize..burn as usize + framing.frame_bytes(payload);
+        let manifest = self.found;
+        port.lay(|scratch| {
+            for byte in scratch.iter_mut().take(burn as usize) {
+                *byte = 0;
+            }
+            let frame = scratch.get_mut(frame)?;
+            let body = frame.get_mut(HEADER..)?;
+            let packed = carried.from.offset | u32::from(carried.holds & !holds::RESUME) << 24;
+            put(body, 0, lsn.0.to_le_bytes())?;
+            put(body, 8, carried.from.sequence.to_le_bytes())?;
+            put(body, 12, packed.to_le_bytes())?;
+            if carried.is(holds::MANIFEST) {
+                lay_manifest(manifest, body, RESUME_BODY as usize + usize::from(carried.len));
+            }
+            framing.seal::<C>(Kind::Resume, slot, payload, frame)
+        })
+        .ok_or(Error::NeedsScratch { bytes: burn.saturating_add(geometry.frame_bytes(RESUME_BODY + kept)) })
+    }
+
+    /// Seals the frame whose payload stands in the scratch and writes it. Says whether it is durable; if not, a RESUME is due.
+    async fn write_frame(&mut self, port: &Port<'_>, kind: Kind, payload: u32) -> Result<bool, Error> {
+        let bytes = self.volume.geometry.frame_bytes(payload);
+        let framing = self.volume.framing::<C>(self.head);
+        let slot = Slot { offset: u64::from(self.free), lsn: self.next };
+        let sealed = port.lay(|scratch| {
+            framing.seal::<C>(kind, slot, payload as usize, scratch.get_mut(..bytes as usize)?)
+        });
+        sealed.ok_or(Error::NeedsScratch { bytes })?;
+        let whole = self.program(port, bytes).await?;
+        self.resumed = whole;
+        self.stays |= whole;
+        Ok(whole)
+    }
+
+    /// Programs the first bytes of the scratch behind the newest frame. Says whether they read back, if that is in doubt.
+    async fn program(&mut self, port: &Port<'_>, bytes: u32) -> Result<bool, Error> {
+        let place = Place { sequence: self.head, offset: self.free };
+        self.free = self.free.saturating_add(bytes);
+        program::<C>(self.volume, port, place, bytes, self.proved).await
+    }
+
+    pub(super) fn fits(&self, bytes: u32) -> bool {
+        // Behind a snapshot the log goes on in a new block.
+        let open = self.head >= self.volume.geometry.first() && self.head >= self.found.floor;
+        open && self.free.saturating_add(bytes) <= self.volume.geometry.block_bytes()
+    }
+
+    /// Whether a record's frame finds room, with the RESUME before it. What is left for repairs is not for records.
+    fn check_room(&self, bytes: u32) -> Result<(), Error> {
+        let geometry = self.volume.geometry;
+        let (mut free, mut block, mut open) = (self.free, self.head, self.fits(0));
+        let next = self.top.saturating_add(1);
+        if !self.resumed {
+            let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(self.last.bytes()));
+            if self.fits(geometry.burn().saturating_add(frame)) {
+                free = free.saturating_add(geometry.burn()).saturating_add(frame);
+            } else {
+                block = if self.opens_again() { block } else { next };
+                (free, open) = (geometry.frames_at().saturating_add(frame), true);
+            }
+        }
+        if !open || free.saturating_add(bytes) > geometry.block_bytes() {
+            block = block.saturating_add(1).max(next);
+        }
+        if self.may_open(block, For::Records) { Ok(()) } else { Err(self.full()) }
+    }
+
+    /// Whether the head holds nothing that counts: it is opened again.
+    fn opens_again(&self) -> bool {
+        !self.stays && self.head == self.top && self.head >= self.volume.geometry.first()
+    }
+
+    fn full(&self) -> Error {
+        match self.options.policy {
+            Policy::Reject => Error::Full,
+            Policy::AskForSnapshot | Policy::DropOldest => Error::NeedsSnapshot,
+        }
+    }
+
+    /// Whether the oldest records may be given up.
+    pub(super) fn drops(&self) -> bool {
+        self.options.policy == Policy::DropOldest && self.settled.run == 0 && self.found.run == 0
+    }
+
+    /// Whether a block can be opened, such that enough is free behind it.
+    pub(super) fn may_open(&self, sequence: u32, purpose: For) -> bool {
+        let drops = self.drops();
+        // The next snapshot may be as large as the last one.
+        let reserve = u32::from(self.options.reserve).max(self.settled.run);
+        let behind = match purpose {
+            For::Records if drops => return sequence < u32::MAX >> 1,
+            For::Records => 3 + reserve,
+            For::Snapshot => 2,
+            For::Repair => 1,
+        };
+        let end = self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        sequence < u32::MAX >> 1 && sequence.saturating_add(behind) <= end
+    }
+
+    /// The floor that the block of this sequence number declares. What a snapshot's blocks say goes when they are void.
+    fn floor_of(&self, sequence: u32, run: u32) -> u32 {
+        let drops = self.drops() && run == 0;
+        let spared = sequence.saturating_add(2).saturating_sub(self.volume.geometry.block_count());
+        if drops { self.settled.floor.max(spared) } else { self.settled.floor }
+    }
+
+    /// Opens the block behind the newest: for a snapshot, the one that begins with block `run`; else as the head.
+    pub(super) async fn open(&mut self, port: &Port<'_>, purpose: For, run: u32) -> Result<(), Error> {
+        if run == 0 {
+            self.give_up_unnamed();
+            self.clear(port).await?;
+        }
+        let sequence = self.top.saturating_add(1);
+        if !self.may_open(sequence, purpose) {
+            return Err(self.full());
+        }
+        if self.ahead == 0 {
+            self.erase(port, sequence).await?;
+        }
+        self.ahead = self.ahead.saturating_sub(1);
+        let floor = self.floor_of(sequence, run);
+        let open = Open { sequence, fence: self.next, floor, run };
+        let volume = self.volume;
+        let (at, end) = (volume.geometry.open_at(), volume.geometry.frames_at());
+        let bytes = end.saturating_sub(at);
+        let laid = port.lay(|scratch| open.put::<C>(volume, scratch.get_mut(..bytes as usize)?));
+        laid.ok_or(Error::NeedsScratch { bytes })?;
+        program::<C>(volume, port, Place { sequence, offset: at }, bytes, true).await?;
+        self.top = sequence;
+        if floor > self.settled.floor {
+            self.settled = Manifest { floor, run: 0 };
+            if floor > self.found.floor {
+                self.found = self.settled;
+            }
+        }
+        if run == 0 {
+            self.head = sequence;
+            self.free = end;
+            self.proved = true;
+            self.stays = false;
+        }
+        Ok(())
+    }
+
+    /// Erases a block and writes its erase part.
+    pub(super) async fn erase(&mut self, port: &Port<'_>, sequence: u32) -> Result<(), Error> {
+        let volume = self.volume;
+        let block = volume.geometry.block_of(sequence);
+        let bytes = volume.geometry.open_at();
+        let range = Range { block, offset: 0, len: bytes, limit: bytes };
+        let start = port.want(volume.geometry.word(), range).await?;
+        let laid = port.lay(|scratch| {
+            let part = scratch.get_mut(start..start + bytes as usize)?;
+            let erases = match super::header::take_erased::<C>(volume, part) {
+                Erased::Ours(erases) => erases.saturating_add(1),
+                // Every lap erases each block about once.
+                _ => sequence.checked_div(volume.geometry.block_count()).unwrap_or_default(),
+            };
+            put_erased::<C>(volume, erases, scratch.get_mut(..bytes as usize)?)
+        });
+        laid.ok_or(Error::NeedsScratch { bytes })?;
+        port.ask(Request { operation: Operation::Erase, block, offset: 0, start: 0, len: 0 }).await?;
+        program::<C>(volume, port, Place { sequence, offset: 0 }, bytes, true).await?;
+        Ok(())
+    }
+}
+
+/// Programs the first bytes of the scratch and says whether they read back; if that is `sure`, they are not read.
+pub(super) async fn program<C: Checksum>(
+    volume: Volume,
+    port: &Port<'_>,
+    place: Place,
+    bytes: u32,
+    sure: bool,
+) -> Result<bool, Error> {
+    let request = |operation| Request {
+        operation,
+        block: volume.geometry.block_of(place.sequence),
+        offset: place.offset,
+        start: 0,
+        len: short(bytes),
+    };
+    let digest = || port.lay(|scratch| C::extend(0, scratch.get(..bytes as usize).unwrap_or_default()));
+    let written = if sure { 0 } else { digest() };
+    port.ask(request(Operation::Program)).await?;
+    if sure {
+        return Ok(true);
+    }
+    port.ask(request(Operation::Read)).await?;
+    Ok(digest() == written)
+}
+
+/// Payload bytes of a record, or of a group.
+fn payload_bytes(records: &[&[u8]]) -> Option<u32> {
+    let mut bytes = 0_u32;
+    for record in records {
+        let len = u32::from(u16::try_from(record.len()).ok()?);
+        let prefix = if len < u32::from(LONG_MEMBER) { 1 } else { 3 };
+        bytes = bytes.checked_add(len + if records.len() == 1 { 0 } else { prefix })?;
+    }
+    (!records.is_empty()).then_some(bytes)
+}
+
+/// Copies the records behind the place of a frame's header.
+fn lay_records(records: &[&[u8]], scratch: &mut [u8]) {
+    let mut out = scratch.iter_mut().skip(HEADER);
+    let mut copy = |bytes: &[u8]| {
+        for byte in bytes {
+            if let Some(slot) = out.next() {
+                *slot = *byte;
+            }
+        }
+    };
+    for record in records {
+        let [low, high, ..] = record.len().to_le_bytes();
+        if records.len() > 1 && record.len() < usize::from(LONG_MEMBER) {
+            copy(&[low]);
+        } else if records.len() > 1 {
+            copy(&[LONG_MEMBER, low, high]);
+        }
+        copy(record);
+    }
+}
+
+fn lay_manifest(manifest: Manifest, out: &mut [u8], at: usize) {
+    let fits = put(out, at, manifest.floor.to_le_bytes()).and_then(|()| put(out, at + 4, manifest.run.to_le_bytes()));
+    debug_assert!(fits.is_some());
+}
+
+impl<C> Log<C> {
+    pub(super) fn start(volume: Volume, options: Options) -> Self {
+        let first = volume.geometry.first();
+        let empty = Manifest { floor: first, run: 0 };
+        Self {
+            volume,
+            next: Lsn::FIRST,
+            last: Content::default(),
+            settled: empty,
+            found: empty,
+            head: first.saturating_sub(1),
+            top: first.saturating_sub(1),
+            free: 0,
+            void: 0,
+            ahead: 0,
+            snapshots: 0,
+            options,
+            resumed: true,
+            proved: false,
+            stays: false,
+            state: State::Idle,
+            check: PhantomData,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the records of the log in order, over torn places, and says where and how it ends.
+//! Reads the frames of the log in order, over torn places, and finds how it ends.
 //!
 //! ```text
 //!  | RECORD k | RECORD k+1 | blank or burnt .... | RESUME (carries k) | RECORD k+1' |
@@ -11,425 +11,445 @@
 //! Invariants: records come out with dense LSNs, each once; what comes out verified at its own place.
 
 use super::header::{Open, Opened};
-use super::view::{Range, View, is_erased};
-use super::{FRAME_HEADER, Fetch, Last, Place, RESUME_BODY, Volume};
-use crate::codec::check::{Checksum, Seed};
+use super::port::{Port, Range};
+use super::{
+    Content, ERASED, Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds,
+};
+use crate::codec::check::Checksum;
 use crate::codec::extent::Take;
-use crate::codec::frame::{Frame, Framing, HEADER, Kind, Parsed};
+use crate::codec::frame::{HEADER, Kind, Short};
 use crate::types::Lsn;
 
-/// What the reader found.
+/// A frame's content that has come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found<'w> {
-    /// Read this, then call [`Reader::filled`] and [`Reader::next`] again.
-    Read(Fetch),
-    /// A record.
-    Record {
-        /// Its LSN.
-        lsn: Lsn,
-        /// Its bytes.
-        payload: &'w [u8],
-        /// It is the last one, and a cut may have torn it: the next start may not find it, unless a record was
-        /// acknowledged since.
-        provisional: bool,
-    },
-    /// There is nothing more.
-    End,
-    /// Damage that no cut explains.
-    Corrupt(Place),
-    /// A frame of a newer version.
-    Newer(Place),
+pub(super) struct Run {
+    /// LSN of its first record, or of the next one.
+    pub(super) lsn: Lsn,
+    pub(super) content: Content,
+    /// Nothing follows it: a cut may have torn it.
+    pub(super) provisional: bool,
 }
 
-/// How the log ends.
+/// Reads from the start of one block to the end of another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
-    /// The header of the newest block.
-    pub(super) open: Open,
-    /// The last record that was found.
-    pub(super) last: Option<Last>,
-    /// LSN of the next record.
-    pub(super) next: Lsn,
-    /// Whether anything stands behind the open part of the newest block.
-    pub(super) begun: bool,
-    /// Whether the newest block holds a whole frame.
-    pub(super) holds_frame: bool,
-    /// Where burning may begin; `None` if a claim may itself be torn.
-    pub(super) free: Option<u32>,
-}
-
-/// Reads the log from the start of one block to the end of another.
-#[derive(Clone, Copy, Debug)]
-pub struct Reader {
-    volume: Volume,
-    view: View,
-    open: Open,
-    framing: Framing,
-    at: Place,
+pub(super) struct Reader {
+    /// Where the next frame is looked for.
+    pub(super) at: Place,
+    /// The newest block of the log.
     head: u32,
-    state: State,
-    /// The newest record that came out, or that came before the first block.
-    emitted: Option<Lsn>,
-    last: Option<Last>,
-    /// The last record has not come out yet.
+    /// LSN of the first record that has not come out.
+    next: Lsn,
+    /// The last frame.
+    pub(super) last: Content,
+    /// What is settled, and what the last frame says.
+    pub(super) settled: Manifest,
+    pub(super) found: Manifest,
+    /// The first bytes since the last frame that are no frame; sequence 0 if there are none.
+    bad: Place,
+    /// Behind the last byte that is not erased, or the furthest end that anything like a header claims.
+    pub(super) free: u32,
+    /// The last frame has not come out yet.
     pending: bool,
-    /// The first bytes since the last frame that are no frame.
-    bad: Option<Place>,
-    traces: Traces,
-    holds_frame: bool,
-    /// A frame of any block was read.
-    seen: bool,
-    /// A record has come out.
+    /// Something has come out.
     any: bool,
+    /// Of the block that was read last: whether anything stands behind its header, a whole frame, a witness.
+    pub(super) begun: bool,
+    pub(super) holds_frame: bool,
+    pub(super) witnessed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The header of the block comes next.
-    Header,
-    /// A frame comes next.
-    Frames,
-    /// A RESUME is looked for, now at this offset.
-    Search(u32),
-    /// The pending record comes out next; then a frame comes, or nothing.
-    Emit {
-        ended: bool,
-    },
-    Ended,
-}
-
-/// What stands behind the last frame of a block.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traces {
-    /// Behind the last byte that is not erased.
-    dirty_end: u32,
-    /// The furthest end that anything like a header claims.
-    claim_end: u32,
-    /// Behind the header that claims it.
-    claimed_by: u32,
-}
-
-/// Where a step of the reader leads.
-enum Step {
-    /// Go on.
-    On,
-    /// The record of this length comes out; it stands at this offset of the block that was read last.
-    Out {
-        lsn: Lsn,
-        offset: u32,
-        len: u32,
-    },
-    Corrupt(Place),
-    Newer(Place),
+/// A frame that verified.
+struct Frame {
+    seq: u8,
+    bytes: u32,
+    content: Content,
+    /// What a RESUME carries begins with this LSN.
+    lsn: Lsn,
+    manifest: Manifest,
 }
 
 impl Reader {
     /// Reads from the start of block `from` to the end of block `head`, both by sequence number.
-    pub(super) fn new(volume: Volume, from: u32, head: u32) -> Self {
+    pub(super) fn new(from: u32, head: u32) -> Self {
         Self {
-            volume,
-            view: View::default(),
-            open: Open { sequence: 0, fence: Lsn(0), floor: 0, limit: 0 },
-            framing: Framing { write_unit: volume.geometry.word as usize, seed: Seed::HEADER },
             at: Place { sequence: from, offset: 0 },
             head,
-            state: if head < volume.geometry.first() { State::Ended } else { State::Header },
-            emitted: None,
-            last: None,
+            next: Lsn(0),
+            last: Content::default(),
+            settled: Manifest::default(),
+            found: Manifest::default(),
+            bad: Place::default(),
+            free: 0,
             pending: false,
-            bad: None,
-            traces: Traces::default(),
-            holds_frame: false,
-            seen: false,
             any: false,
+            begun: false,
+            holds_frame: false,
+            witnessed: false,
         }
     }
 
-    /// What was asked for has been read.
-    pub fn filled(&mut self) {
-        self.view.filled();
+    /// LSN of the record after all that were found.
+    pub(super) fn expected(&self) -> Lsn {
+        if self.pending { self.next.plus(u64::from(self.last.count)) } else { self.next }
     }
 
-    /// Finds the next record. `scratch` is the same each time, and as large as the log's.
-    pub fn next<'w, C: Checksum>(&mut self, scratch: &'w mut [u8]) -> Found<'w> {
+    /// The next frame's content, once it can't be void any more.
+    pub(super) async fn advance<C: Checksum>(
+        &mut self,
+        volume: Volume,
+        port: &Port<'_>,
+    ) -> Result<Option<Run>, Error> {
         loop {
-            let step = match self.state {
-                State::Header => self.header::<C>(scratch),
-                State::Frames => self.frames::<C>(scratch),
-                State::Search(unit) => self.search::<C>(scratch, unit),
-                State::Emit { ended } => self.emit::<C>(scratch, ended),
-                // What the first block carries comes out only if there is no other record.
-                State::Ended if self.pending || (self.last.is_some() && !self.any) => {
-                    self.state = State::Emit { ended: true };
-                    Ok(Step::On)
+            if self.at.offset == 0 {
+                if self.at.sequence > self.head {
+                    return Ok(self.come_out(true));
                 }
-                State::Ended => return Found::End,
-            };
-            match step {
-                Err(fetch) => return Found::Read(fetch),
-                Ok(Step::On) => {}
-                Ok(Step::Corrupt(place)) => return Found::Corrupt(place),
-                Ok(Step::Newer(place)) => return Found::Newer(place),
-                Ok(Step::Out { lsn, offset, len }) => {
-                    let start = self.view.position(offset);
-                    let payload = scratch.get(start..start + len as usize).unwrap_or_default();
-                    return Found::Record { lsn, payload, provisional: self.state == State::Ended };
+                self.enter::<C>(volume, port).await?;
+                continue;
+            }
+            let lead = self.lead();
+            match frame::<C>(volume, port, self.at, lead).await? {
+                None => self.search::<C>(volume, port).await?,
+                Some(frame) => {
+                    if let Some(run) = self.take(&frame)? {
+                        return Ok(Some(run));
+                    }
                 }
             }
         }
     }
 
-    /// How the log ends, once [`Found::End`] was met.
-    pub(super) fn tail(&self) -> Tail {
-        let frames_at = self.volume.geometry.frames_at();
-        let Traces { dirty_end, claim_end, claimed_by } = self.traces;
-        let last_word = dirty_end.saturating_sub(self.volume.geometry.word);
-        let free = if claim_end <= dirty_end {
-            Some(dirty_end)
-        } else {
-            // Only what stands before the last word that is not erased is surely not torn.
-            (claimed_by <= last_word).then_some(claim_end)
-        };
-        Tail {
-            open: self.open,
-            last: self.last,
-            next: self.expected(),
-            begun: self.at.offset > frames_at || dirty_end > frames_at,
-            holds_frame: self.holds_frame,
-            free,
+    /// Reads a block's header. A block of a snapshot is passed over.
+    async fn enter<C: Checksum>(&mut self, volume: Volume, port: &Port<'_>) -> Result<(), Error> {
+        let geometry = volume.geometry;
+        let (_, opened) = header::<C>(volume, port, geometry.block_of(self.at.sequence)).await?;
+        let Opened::Open(open) = opened else { return Err(Error::Corrupt(self.at)) };
+        if open.sequence != self.at.sequence {
+            return Err(Error::Corrupt(self.at));
         }
-    }
-
-    fn expected(&self) -> Lsn {
-        let emitted = self.emitted.unwrap_or_default();
-        if self.pending { emitted.next().next() } else { emitted.next() }
-    }
-
-    fn range(&self, offset: u32, len: u32) -> Range {
-        let geometry = self.volume.geometry;
-        Range { block: geometry.block_of(self.at.sequence), offset, len, limit: geometry.block_bytes }
-    }
-
-    fn header<C: Checksum>(&mut self, scratch: &mut [u8]) -> Result<Step, Fetch> {
-        let geometry = self.volume.geometry;
-        let range = self.range(0, geometry.frames_at());
-        let header = self.view.want(scratch, range)?;
-        let part = header.get(geometry.open_at() as usize..).unwrap_or_default();
-        self.open = match Open::take::<C>(&self.volume, range.block, part) {
-            Opened::Open(open) if open.sequence == self.at.sequence => open,
-            _ => return Ok(Step::Corrupt(self.at)),
-        };
-        self.framing = self.volume.framing::<C>(self.at.sequence);
-        self.emitted.get_or_insert(Lsn(self.open.fence.0.saturating_sub(1)));
+        if open.run != 0 {
+            self.at.sequence = self.at.sequence.saturating_add(1);
+            return Ok(());
+        }
+        if self.next == Lsn(0) {
+            self.next = open.fence;
+        }
+        if open.floor > self.settled.floor {
+            self.settled = Manifest { floor: open.floor, run: 0 };
+            if !self.pending {
+                self.found = self.settled;
+            }
+        }
         self.at.offset = geometry.frames_at();
+        self.begun = false;
         self.holds_frame = false;
-        self.state = State::Frames;
-        Ok(Step::On)
+        self.witnessed = false;
+        Ok(())
     }
 
-    fn frames<C: Checksum>(&mut self, scratch: &mut [u8]) -> Result<Step, Fetch> {
-        let limit = self.volume.geometry.block_bytes.saturating_sub(self.at.offset);
-        let most = scratch.len() & !31;
-        let mut need = FRAME_HEADER.min(limit);
-        while need as usize <= most {
-            let lead = self.kept().filter(|lead| lead.saturating_add(need) as usize <= most).unwrap_or(0);
-            let window = self.view.want(scratch, self.range(self.at.offset - lead, lead + need))?;
-            let window = window.get(lead as usize..).unwrap_or_default();
-            match self.framing.decode::<C>(window, u64::from(self.at.offset), u64::from(limit)) {
-                Parsed::Need(bytes) => need = u32::try_from(bytes).unwrap_or(u32::MAX),
-                Parsed::Blank | Parsed::Bad => break,
-                Parsed::Newer(_) => return Ok(Step::Newer(self.at)),
-                Parsed::Frame(frame) => {
-                    return Ok(match frame.kind {
-                        Kind::Record => self.record(frame),
-                        Kind::Resume => self.resume(frame),
-                        _ => Step::Newer(self.at),
-                    });
-                }
-            }
+    /// Bytes from the pending frame to `at`: while it still stands in the scratch it need not be read again.
+    fn lead(&self) -> u32 {
+        let near = self.pending && self.last.at.sequence == self.at.sequence;
+        if near { self.at.offset.saturating_sub(self.last.at.offset) } else { 0 }
+    }
+
+    /// Makes the frame the pending one; the one before it comes out.
+    fn take(&mut self, frame: &Frame) -> Result<Option<Run>, Error> {
+        if frame.content.is(holds::RESUME) {
+            return self.resume(frame);
         }
-        Ok(self.begin_search())
-    }
-
-    /// Bytes from the pending frame to `at`, if it still stands in the scratch: then it need not be read again.
-    fn kept(&self) -> Option<u32> {
-        let last = self.last.filter(|last| self.pending && last.at.sequence == self.at.sequence)?;
-        let block = self.volume.geometry.block_of(last.at.sequence);
-        self.view.holds(block, last.at.offset).then(|| self.at.offset.saturating_sub(last.at.offset))
-    }
-
-    fn begin_search(&mut self) -> Step {
-        self.traces = Traces { dirty_end: self.at.offset, ..Traces::default() };
-        self.state = State::Search(self.at.offset);
-        Step::On
-    }
-
-    /// Makes the frame the pending one; the one before it can't be void any more and comes out.
-    fn record(&mut self, frame: Frame<'_>) -> Step {
-        if let Some(bad) = self.bad {
-            return Step::Corrupt(bad);
+        if self.bad.sequence != 0 {
+            return Err(Error::Corrupt(self.bad));
         }
-        let lsn = self.expected();
-        if frame.seq != lsn.low_byte() {
-            return Step::Corrupt(self.at);
+        if frame.seq != self.expected().low_byte() {
+            return Err(Error::Corrupt(self.at));
         }
-        let step = match self.last.filter(|_| self.pending) {
-            None => Step::On,
-            Some(last)
-                if self.view.holds(self.volume.geometry.block_of(last.at.sequence), last.at.offset) =>
-            {
-                self.out(&last)
-            }
-            Some(_) => {
-                self.state = State::Emit { ended: false };
-                return Step::On;
-            }
-        };
-        let len = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
-        self.last = Some(Last { lsn, at: self.at, from: self.at, len, resume: false });
+        let run = self.come_out(false);
         self.pending = true;
-        self.step_over(&frame);
-        step
+        self.step_over(frame);
+        Ok(run)
     }
 
     /// Takes over what the RESUME carries, and voids what it voids.
-    fn resume(&mut self, frame: Frame<'_>) -> Step {
-        let mut body = Take(frame.payload);
-        let (Some(lsn), Some(sequence), Some(offset)) = (body.u64(), body.u32(), body.u32()) else {
-            return Step::Newer(self.at);
-        };
-        let (lsn, from) = (Lsn(lsn), Place { sequence, offset });
-        if !self.seen && lsn < self.emitted.unwrap_or_default() {
-            // The block was opened for a record that was torn after all: its fence is too high.
-            self.emitted = Some(lsn);
+    fn resume(&mut self, frame: &Frame) -> Result<Option<Run>, Error> {
+        let Frame { lsn, content, .. } = *frame;
+        let from = content.from;
+        if self.pending && self.last.at < from {
+            // What it carries stood behind the pending frame, which was complete.
+            return if lsn == self.expected() {
+                Ok(self.come_out(false))
+            } else {
+                Err(Error::Corrupt(self.at))
+            };
         }
-        let emitted = self.emitted.unwrap_or_default();
-        if self.pending && lsn == self.expected() && self.last.is_some_and(|last| last.from < from) {
-            // It carries the record behind the pending one, which was complete before.
-            self.state = State::Emit { ended: false };
-            return Step::On;
+        if self.bad.sequence != 0 && self.bad < from {
+            return Err(Error::Corrupt(self.bad));
         }
-        let carries_new = lsn == emitted.next() && lsn.0 > 0;
-        let loses_pending = self.pending && self.last.is_some_and(|last| last.from < from);
-        let bad = self.bad.filter(|bad| *bad < from);
-        if frame.seq != lsn.next().low_byte() || !(carries_new || lsn == emitted) || loses_pending {
-            return Step::Corrupt(bad.unwrap_or(self.at));
+        if !self.any {
+            // The first block may have been opened for a frame that was torn after all: its fence is a hint.
+            self.next = lsn;
         }
-        if let Some(bad) = bad {
-            return Step::Corrupt(bad);
+        let behind = lsn.plus(u64::from(content.count));
+        if frame.seq != behind.low_byte() || (lsn != self.next && behind != self.next) {
+            return Err(Error::Corrupt(self.at));
         }
-        let len = u32::try_from(body.0.len()).unwrap_or(u32::MAX);
-        self.last = (lsn.0 > 0).then_some(Last { lsn, at: self.at, from, len, resume: true });
-        self.pending = carries_new;
-        self.bad = None;
-        self.step_over(&frame);
-        Step::On
+        self.pending = lsn == self.next;
+        self.bad = Place::default();
+        self.found = self.settled;
+        self.step_over(frame);
+        Ok(None)
     }
 
-    fn step_over(&mut self, frame: &Frame<'_>) {
-        let bytes = u32::try_from(frame.bytes).unwrap_or(u32::MAX);
-        self.at.offset = self.at.offset.saturating_add(bytes);
+    fn step_over(&mut self, frame: &Frame) {
+        self.last = frame.content;
+        if frame.content.is(holds::MANIFEST) {
+            self.found = frame.manifest;
+        }
+        self.at.offset = self.at.offset.saturating_add(frame.bytes);
+        self.begun = true;
         self.holds_frame = true;
-        self.seen = true;
-        self.state = State::Frames;
     }
 
-    fn out(&mut self, last: &Last) -> Step {
+    fn come_out(&mut self, provisional: bool) -> Option<Run> {
+        if !self.pending {
+            return None;
+        }
         self.pending = false;
         self.any = true;
-        self.emitted = Some(last.lsn);
-        let offset = last.at.offset.saturating_add(FRAME_HEADER + last.lead());
-        Step::Out { lsn: last.lsn, offset, len: last.len }
+        if !provisional && self.found.floor >= self.settled.floor {
+            self.settled = self.found;
+        }
+        let run = Run { lsn: self.next, content: self.last, provisional };
+        self.next = self.next.plus(u64::from(self.last.count));
+        Some(run)
     }
 
-    /// Looks at the words behind the last frame, one after the other, for a RESUME.
-    fn search<C: Checksum>(&mut self, scratch: &mut [u8], unit: u32) -> Result<Step, Fetch> {
-        let geometry = self.volume.geometry;
-        let limit = geometry.block_bytes.saturating_sub(unit);
-        if limit == 0 {
-            return Ok(self.end_of_block());
-        }
-        let mut need = geometry.word.max(FRAME_HEADER).min(limit);
-        let window = self.view.want(scratch, self.range(unit, need))?;
-        if !is_erased(window.get(..geometry.word as usize).unwrap_or_default()) {
-            let place = Place { sequence: self.at.sequence, offset: unit };
-            self.bad.get_or_insert(place);
-            self.traces.dirty_end = unit + geometry.word;
-        }
-        self.state = State::Search(unit + geometry.word);
-        let Some(claim_end) = self.claim(window, unit) else { return Ok(Step::On) };
-        loop {
-            if need as usize > scratch.len() & !31 {
-                break;
-            }
-            let window = match self.view.want(scratch, self.range(unit, need)) {
-                Ok(window) => window,
-                Err(fetch) => {
-                    self.state = State::Search(unit);
-                    return Err(fetch);
+    /// Looks at the words behind the last frame, one after the other, for a RESUME. Goes to it, or to the next block.
+    async fn search<C: Checksum>(&mut self, volume: Volume, port: &Port<'_>) -> Result<(), Error> {
+        let geometry = volume.geometry;
+        let word = geometry.word();
+        self.free = self.at.offset;
+        let mut claimed = 0;
+        let mut here = self.at;
+        while here.offset < geometry.block_bytes() {
+            let (fill, header) = look(volume, port, here).await?;
+            if fill != Some(ERASED) {
+                self.begun = true;
+                self.witnessed |= fill == Some(WITNESS);
+                self.free = here.offset.saturating_add(word);
+                if self.bad.sequence == 0 {
+                    self.bad = here;
                 }
-            };
-            match self.framing.decode::<C>(window, u64::from(unit), u64::from(limit)) {
-                Parsed::Need(bytes) => need = u32::try_from(bytes).unwrap_or(u32::MAX),
-                Parsed::Frame(frame) if frame.kind == Kind::Resume => {
-                    self.at.offset = unit;
-                    self.state = State::Frames;
-                    return Ok(Step::On);
-                }
-                // Only a RESUME may follow a gap.
-                Parsed::Frame(_) => return Ok(Step::Corrupt(self.bad.unwrap_or(self.at))),
-                _ => break,
             }
+            let claim = header.and_then(|header| claim(volume, here, &header));
+            if let Some(end) = claim {
+                match frame::<C>(volume, port, here, 0).await? {
+                    Some(frame) if frame.content.is(holds::RESUME) => {
+                        self.at = here;
+                        return Ok(());
+                    }
+                    // Only a RESUME may follow a gap.
+                    Some(_) => return Err(Error::Corrupt(self.bad)),
+                    None => claimed = end.max(claimed),
+                }
+            }
+            here.offset = here.offset.saturating_add(word);
         }
-        if claim_end > self.traces.claim_end {
-            self.traces.claim_end = claim_end;
-            self.traces.claimed_by = unit + FRAME_HEADER;
-        }
-        Ok(Step::On)
-    }
-
-    /// The end that a frame's header at `unit` claims, if it looks like one.
-    fn claim(&self, window: &[u8], unit: u32) -> Option<u32> {
-        let header = window.first_chunk::<HEADER>()?;
-        let record = header[7] == Kind::Record as u8;
-        if !record && header[7] != Kind::Resume as u8 {
-            return None;
-        }
-        let len = u32::from(u16::from_le_bytes([header[4], header[5]]));
-        if header[7] == Kind::Resume as u8 && len < RESUME_BODY {
-            return None;
-        }
-        let end = unit.saturating_add(self.volume.geometry.frame_bytes(len));
-        (end <= self.volume.geometry.block_bytes).then_some(end)
-    }
-
-    fn end_of_block(&mut self) -> Step {
-        if self.at.sequence < self.head {
-            self.at = Place { sequence: self.at.sequence.saturating_add(1), offset: 0 };
-            self.state = State::Header;
-        } else {
-            self.state = State::Ended;
-        }
-        Step::On
-    }
-
-    /// Reads the pending record again and lets it out.
-    fn emit<C: Checksum>(&mut self, scratch: &mut [u8], ended: bool) -> Result<Step, Fetch> {
-        let Some(last) = self.last else { return Ok(Step::Corrupt(self.at)) };
-        let geometry = self.volume.geometry;
-        let bytes = geometry.frame_bytes(last.len.saturating_add(last.lead()));
-        let block = geometry.block_of(last.at.sequence);
-        let range = Range { block, offset: last.at.offset, len: bytes, limit: geometry.block_bytes };
-        if bytes as usize > scratch.len() & !31 {
-            return Ok(Step::Corrupt(last.at));
-        }
-        let window = self.view.want(scratch, range)?;
-        let framing = self.volume.framing::<C>(last.at.sequence);
-        let Parsed::Frame(_) = framing.decode::<C>(window, u64::from(last.at.offset), u64::from(bytes))
-        else {
-            return Ok(Step::Corrupt(last.at));
-        };
-        self.state = if ended { State::Ended } else { State::Frames };
-        Ok(self.out(&last))
+        self.free = self.free.max(claimed);
+        self.at = Place { sequence: self.at.sequence.saturating_add(1), offset: 0 };
+        Ok(())
     }
 }
+
+/// What a block's header says: how often it was erased, and how it was opened.
+pub(super) async fn header<C: Checksum>(
+    volume: Volume,
+    port: &Port<'_>,
+    block: u32,
+) -> Result<(super::header::Erased, Opened), Error> {
+    let geometry = volume.geometry;
+    let range = Range { block, offset: 0, len: geometry.frames_at(), limit: geometry.frames_at() };
+    let start = port.want(geometry.word(), range).await?;
+    Ok(port.lend(|scratch| {
+        let bytes = scratch.get(start..).unwrap_or_default();
+        let (erased, open) = bytes.split_at_checked(geometry.open_at() as usize).unwrap_or_default();
+        let open = open.get(..super::header::OPEN_PART as usize).unwrap_or_default();
+        (super::header::take_erased::<C>(volume, erased), Open::take::<C>(volume, block, open))
+    }))
+}
+
+/// The byte that fills the word at a place, if one does, and the frame header that may begin there.
+async fn look(
+    volume: Volume,
+    port: &Port<'_>,
+    place: Place,
+) -> Result<(Option<u8>, Option<[u8; HEADER]>), Error> {
+    let geometry = volume.geometry;
+    let limit = geometry.block_bytes();
+    let word = geometry.word();
+    let len = word.max(FRAME_HEADER).min(limit.saturating_sub(place.offset));
+    let range = Range { block: geometry.block_of(place.sequence), offset: place.offset, len, limit };
+    let start = port.want(word, range).await?;
+    Ok(port.lend(|scratch| {
+        let bytes = scratch.get(start..start + len as usize).unwrap_or_default();
+        let first = bytes.first().copied().unwrap_or(ERASED);
+        let filled = bytes.iter().take(word as usize).all(|byte| *byte == first);
+        (filled.then_some(first), bytes.first_chunk().copied())
+    }))
+}
+
+/// The end that a frame's header claims, if it looks like one of the log's and fits.
+fn claim(volume: Volume, at: Place, header: &[u8; HEADER]) -> Option<u32> {
+    let short = Short::parse(header);
+    let least = match short.kind {
+        kind if kind == Kind::Record as u8 || kind == Kind::Group as u8 => 0,
+        kind if kind == Kind::Manifest as u8 => MANIFEST_BODY,
+        kind if kind == Kind::Resume as u8 => RESUME_BODY,
+        _ => return None,
+    };
+    let len = u32::from(short.len);
+    let end = at.offset.saturating_add(volume.geometry.frame_bytes(len));
+    (len >= least && end <= volume.geometry.block_bytes()).then_some(end)
+}
+
+/// Bytes of a frame at a place if it verifies under a seed, and its header.
+pub(super) async fn verified<C: Checksum>(
+    volume: Volume,
+    port: &Port<'_>,
+    place: Place,
+    salt: u32,
+    lead: u32,
+) -> Result<Option<(Short, u32)>, Error> {
+    let geometry = volume.geometry;
+    let limit = geometry.block_bytes();
+    let (_, Some(header)) = look_behind(volume, port, place, lead).await? else { return Ok(None) };
+    let short = Short::parse(&header);
+    let bytes = geometry.frame_bytes(u32::from(short.len));
+    let end = place.offset.saturating_add(bytes);
+    if matches!(short.kind, 0 | 0x80..) || end > limit {
+        return Ok(None);
+    }
+    let block = geometry.block_of(place.sequence);
+    let seed = volume.framing::<C>(place.sequence ^ salt).seed;
+    let mut crc = seed.at(u64::from(place.offset));
+    let most = port.capacity() & !geometry.word().saturating_sub(1);
+    let lead = if lead.saturating_add(bytes) <= most { lead } else { 0 };
+    let mut at = place.offset;
+    while at < end {
+        let piece = end.saturating_sub(at).min(most.saturating_sub(lead));
+        let range = Range { block, offset: at.saturating_sub(lead), len: lead.saturating_add(piece), limit };
+        let start = port.want(geometry.word(), range).await? + lead as usize;
+        let skipped = if at == place.offset { 4 } else { 0 };
+        crc = port.lend(|scratch| {
+            C::extend(crc, scratch.get(start + skipped..start + piece as usize).unwrap_or_default())
+        });
+        at = at.saturating_add(piece);
+    }
+    Ok((crc == short.crc).then_some((short, bytes)))
+}
+
+/// As [`look`], and keeps what stands in the scratch from `lead` bytes before.
+async fn look_behind(
+    volume: Volume,
+    port: &Port<'_>,
+    place: Place,
+    lead: u32,
+) -> Result<(Option<u8>, Option<[u8; HEADER]>), Error> {
+    let geometry = volume.geometry;
+    let limit = geometry.block_bytes();
+    let len = geometry.word().max(FRAME_HEADER).min(limit.saturating_sub(place.offset));
+    let most = port.capacity() & !geometry.word().saturating_sub(1);
+    if lead > 0 && lead.saturating_add(len) <= most {
+        let block = geometry.block_of(place.sequence);
+        let offset = place.offset.saturating_sub(lead);
+        port.want(geometry.word(), Range { block, offset, len: lead.saturating_add(len), limit }).await?;
+    }
+    look(volume, port, place).await
+}
+
+/// The frame of the log at a place, if one verifies there. From `lead` bytes before it the scratch is kept, if there is room.
+async fn frame<C: Checksum>(
+    volume: Volume,
+    port: &Port<'_>,
+    at: Place,
+    lead: u32,
+) -> Result<Option<Frame>, Error> {
+    let Some((short, bytes)) = verified::<C>(volume, port, at, 0, lead).await? else { return Ok(None) };
+    let len = u32::from(short.len);
+    let geometry = volume.geometry;
+    let range = Range {
+        block: geometry.block_of(at.sequence),
+        offset: at.offset,
+        len: FRAME_HEADER.saturating_add(len),
+        limit: geometry.block_bytes(),
+    };
+    let record = short.kind == Kind::Record as u8;
+    // A single record needs no look inside.
+    let start = if record { 0 } else { port.want(geometry.word(), range).await? };
+    let parsed = port.lend(|scratch| {
+        let payload = scratch.get(start + HEADER..start + HEADER + len as usize).unwrap_or_default();
+        content(&short, at, if record { &[] } else { payload })
+    });
+    let Some((content, lsn, manifest)) = parsed else { return Err(Error::Newer(at)) };
+    Ok(Some(Frame { seq: short.seq, bytes, content, lsn, manifest }))
+}
+
+/// What a frame holds; `None` if a newer version wrote it.
+fn content(short: &Short, at: Place, payload: &[u8]) -> Option<(Content, Lsn, Manifest)> {
+    let mut content = Content { at, from: at, len: short.len, count: 1, holds: holds::RECORD };
+    let (mut lsn, mut manifest, mut rest) = (Lsn(0), Manifest::default(), Take(payload));
+    match short.kind {
+        kind if kind == Kind::Record as u8 => return Some((content, lsn, manifest)),
+        kind if kind == Kind::Group as u8 => content.holds = holds::GROUP,
+        kind if kind == Kind::Manifest as u8 => content.holds = holds::MANIFEST,
+        kind if kind == Kind::Resume as u8 => {
+            lsn = Lsn(rest.u64()?);
+            let (sequence, packed) = (rest.u32()?, rest.u32()?);
+            content.from = Place { sequence, offset: packed & 0x00ff_ffff };
+            let [.., bits] = packed.to_le_bytes();
+            content.holds = bits | holds::RESUME;
+        }
+        _ => return None,
+    }
+    let manifest_at = match content.is(holds::MANIFEST) {
+        true => rest.0.len().checked_sub(MANIFEST_BODY as usize)?,
+        false => rest.0.len(),
+    };
+    let (records, behind) = rest.0.split_at_checked(manifest_at)?;
+    if content.is(holds::MANIFEST) {
+        let mut behind = Take(behind);
+        manifest = Manifest { floor: behind.u32()?, run: behind.u32()? };
+    }
+    content.len = u16::try_from(records.len()).ok()?;
+    content.count = match content.holds & (holds::RECORD | holds::GROUP) {
+        holds::RECORD => 1,
+        holds::GROUP => count(records)?,
+        0 => 0,
+        _ => return None,
+    };
+    Some((content, lsn, manifest))
+}
+
+/// How many records a group holds.
+fn count(mut records: &[u8]) -> Option<u8> {
+    let mut count = 0_u8;
+    while !records.is_empty() {
+        let (_, rest) = member(records)?;
+        records = rest;
+        count = count.checked_add(1)?;
+    }
+    Some(count)
+}
+
+/// The first record of a group, and the rest. A length of 255 says that two bytes of length follow.
+pub(super) fn member(records: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (short, rest) = records.split_first()?;
+    if *short < LONG_MEMBER {
+        return rest.split_at_checked(usize::from(*short));
+    }
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))
+}
+
+/// In place of a member's length: two bytes of length follow.
+pub(super) const LONG_MEMBER: u8 = 255;
