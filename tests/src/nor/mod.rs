@@ -171,6 +171,8 @@ pub struct World {
     base: Option<u64>,
     found_base: Option<u64>,
     states: Vec<(u64, Vec<u8>)>,
+    /// Cuts and dropped operations.
+    interruptions: u64,
     /// What was done, if it is to be told.
     transcript: Option<Vec<String>>,
 }
@@ -212,6 +214,7 @@ impl World {
             base: None,
             found_base: None,
             states: Vec::new(),
+            interruptions: 0,
             transcript: None,
         }
     }
@@ -227,14 +230,19 @@ impl World {
         for _ in 0..writes {
             match self.write(&mut log, &port, chance, summary) {
                 Ok(()) => {}
-                Err(End::Cut) => break,
+                Err(End::Cut) => {
+                    self.interruptions += 1;
+                    break;
+                }
                 Err(End::Dropped) => {
                     summary.interrupted += 1;
+                    self.interruptions += 1;
                     log = self.start(&port, summary)?;
                 }
                 Err(End::Broken(broken)) => return Err(broken),
             }
         }
+        summary.differences += core::mem::take(&mut self.flash.wrong);
         self.flash.violations.pop().map_or(Ok(()), Err)
     }
 
@@ -246,7 +254,7 @@ impl World {
         summary: &mut Summary,
     ) -> Result<(), End> {
         match chance.below(if self.setup.snapshots { 12 } else { 8 }) {
-            0 | 1 => self.maintain(log, port, chance, summary),
+            0 | 1 => self.maintain(log, port, chance),
             2 => self.append(log, port, chance.between(2, 5), chance, summary),
             8 => self.trim(log, port, chance, summary),
             9 => self.snapshot(log, port, chance, summary),
@@ -401,6 +409,8 @@ impl World {
                 summary.trims += 1;
                 Ok(())
             }
+            // Each cut in a write that makes room takes some of what is kept for it.
+            Err(Error::Full | Error::NeedsSnapshot) if self.interruptions > 1 => Ok(()),
             Err(error) => broken(format!("trim: {error:?}")),
         }
     }
@@ -458,11 +468,9 @@ impl World {
         log: &mut NorLog,
         port: &Port<'_>,
         chance: &mut Chance,
-        summary: &mut Summary,
     ) -> Result<(), End> {
         let within = chance.below(600) as u32;
         self.tell(|_| format!("maintain {within}"));
-        summary.differences = summary.differences.max(self.flash.wrong);
         match self.drive(port, log.maintain(port, within), chance)? {
             Ok(()) => Ok(()),
             Err(error) => broken(format!("maintain: {error:?}")),

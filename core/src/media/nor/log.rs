@@ -489,7 +489,7 @@ impl<C: Checksum> Log<C> {
         // The next snapshot may be as large as the last one.
         let reserve = u32::from(self.options.reserve).max(self.settled.run);
         let behind = match purpose {
-            For::Records if drops => return sequence < u32::MAX >> 1,
+            For::Records | For::Repair if drops => return sequence < u32::MAX >> 1,
             For::Records => 3 + reserve,
             For::Snapshot => 2,
             For::Repair => 1,

@@ -13,7 +13,7 @@ use super::header::{Erased, Open, Opened};
 use super::log::{Log, Options};
 use super::port::Port;
 use super::reader::{Reader, header, verified};
-use super::{ERASED, Error, Geometry, Place, Volume};
+use super::{ERASED, Error, Geometry, Manifest, Place, Volume};
 use crate::codec::check::Checksum;
 use crate::types::{Lsn, StoreId};
 
@@ -83,12 +83,15 @@ impl<C: Checksum> Log<C> {
             (_, open) = self.opened(port, keep).await?;
         };
         let mut from = self.head;
-        while reader.last.at.sequence == 0 && from > reader.settled.floor {
+        while reader.last.at.sequence == 0 && from > first {
+            // Also below the floor: where a block was opened for a RESUME that never was, nothing is erased yet.
             let (_, before) = self.opened(port, from.saturating_sub(1)).await?;
             from = if before.run > 0 { before.run.saturating_sub(1) } else { before.sequence };
-            let newest = reader;
             reader = self.read_to_end(port, from, self.head).await?;
-            reader.settled.floor = reader.settled.floor.max(newest.settled.floor);
+        }
+        if from < reader.settled.floor && reader.found.run == 0 {
+            reader.settled = Manifest { floor: from, run: 0 };
+            reader.found = reader.settled;
         }
         if reader.last.at.sequence == 0 && reader.expected() > Lsn::FIRST {
             return Err(Error::Corrupt(Place { sequence: self.head, offset: 0 }));

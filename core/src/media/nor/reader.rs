@@ -136,7 +136,7 @@ impl Reader {
         }
         if open.floor > self.settled.floor {
             self.settled = Manifest { floor: open.floor, run: 0 };
-            if !self.pending {
+            if open.floor > self.found.floor {
                 self.found = self.settled;
             }
         }
