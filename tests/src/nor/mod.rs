@@ -171,7 +171,7 @@ pub struct World {
     base: Option<u64>,
     found_base: Option<u64>,
     states: Vec<(u64, Vec<u8>)>,
-    /// Cuts and dropped operations.
+    /// Cuts and dropped operations, and the starts after the first of them.
     interruptions: u64,
     /// What was done, if it is to be told.
     transcript: Option<Vec<String>>,
@@ -266,6 +266,7 @@ impl World {
     fn start(&mut self, port: &Port<'_>, summary: &mut Summary) -> Result<NorLog, String> {
         summary.states += 1;
         let acknowledged = self.acknowledged.len();
+        self.interruptions += u64::from(self.interruptions > 0);
         self.tell(|_| format!("boot with {acknowledged} acknowledged"));
         let before = self.flash.ticks.done;
         let refused = |error| format!("refused after a plain cut: {error:?}");
@@ -413,13 +414,15 @@ impl World {
         let before = if chance.one_in(2) { next } else { 1 + chance.below(next as usize) as u64 };
         self.tell(|_| format!("trim before {before}"));
         self.kept = self.kept.max(before);
+        let geometry = self.setup.geometry;
+        let small = geometry.block_bytes() < 512 || geometry.word() > 8;
         match self.drive(port, log.trim(port, Lsn(before)), chance)? {
             Ok(_) => {
                 summary.trims += 1;
                 Ok(())
             }
             // Each cut in a write that makes room takes some of what is kept for it.
-            Err(Error::Full | Error::NeedsSnapshot) if self.interruptions > 1 => Ok(()),
+            Err(Error::Full | Error::NeedsSnapshot) if self.interruptions > 1 || small => Ok(()),
             Err(error) => broken(format!("trim: {error:?}")),
         }
     }

@@ -245,11 +245,11 @@ impl<C: Checksum> Log<C> {
             }
         } else {
             let floor = self.block_with(port, before).await?;
-            if floor > self.settled.floor {
+            if floor > self.found.floor {
                 self.write_manifest(port, Manifest { floor, run: 0 }).await?;
             }
         }
-        let (_, open) = self.opened(port, self.settled.floor).await?;
+        let (_, open) = self.opened(port, self.found.floor).await?;
         Ok(open.fence)
     }
 
@@ -352,10 +352,11 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    /// Opens a block for a RESUME that has no room in the head: the next one, or the head again if it holds nothing.
+    /// Opens a block for a RESUME that has no room in the head: the next one, or the head again if it holds nothing that counts.
     async fn open_anew(&mut self, port: &Port<'_>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
-        if self.opens_again() {
+        let next = self.may_open(self.top.saturating_add(1), For::Repair);
+        if self.opens_again() || (!next && self.goes_back(port).await?) {
             let ahead = core::mem::take(&mut self.ahead);
             self.top = self.top.saturating_sub(1);
             self.head = self.top;
@@ -364,7 +365,7 @@ impl<C: Checksum> Log<C> {
             return Ok(());
         }
         let word = geometry.word();
-        if !self.proved && self.free.saturating_add(word) <= geometry.block_bytes() {
+        if next && !self.proved && self.free.saturating_add(word) <= geometry.block_bytes() {
             port.lay(|scratch| {
                 for byte in scratch.iter_mut().take(word as usize) {
                     *byte = WITNESS;
@@ -374,6 +375,18 @@ impl<C: Checksum> Log<C> {
             self.stays = true;
         }
         self.open(port, For::Repair, 0).await
+    }
+
+    /// Whether the head holds only copies of a frame that is still whole in a block before it: then that is the last one again.
+    async fn goes_back(&mut self, port: &Port<'_>) -> Result<bool, Error> {
+        let Content { from, holds, .. } = self.last;
+        let copied = from.sequence < self.head && self.head == self.top && holds & super::holds::MANIFEST == 0;
+        if !copied || verified::<C>(self.volume, port, from, 0, 0).await?.is_none() {
+            return Ok(false);
+        }
+        self.last.at = from;
+        self.last.holds = holds & !super::holds::RESUME;
+        Ok(true)
     }
 
     /// Brings what the last frame held into the scratch, behind burnt bytes and a RESUME's header.

@@ -13,7 +13,7 @@ use super::header::{Erased, Open, Opened};
 use super::log::{Log, Options};
 use super::port::Port;
 use super::reader::{Reader, header, verified};
-use super::{ERASED, Error, Geometry, Manifest, Place, Volume};
+use super::{ERASED, Error, Geometry, Manifest, Place, Volume, holds};
 use crate::codec::check::Checksum;
 use crate::types::{Lsn, StoreId};
 
@@ -118,6 +118,14 @@ impl<C: Checksum> Log<C> {
 
     /// Blocks between the head and the newest one are a snapshot if a manifest names them, and void if not.
     async fn judge_snapshot(&mut self, port: &Port<'_>, newest: u32, keep: u32) -> Result<(), Error> {
+        if self.found.run > 0 && self.run_at(port, self.found.floor).await? < self.found.run {
+            if self.found == self.settled {
+                return Err(Error::Corrupt(Place { sequence: self.found.floor, offset: 0 }));
+            }
+            // The start before read the manifest as torn, and erased what it names.
+            self.found = self.settled;
+            self.last.holds &= !holds::MANIFEST;
+        }
         let named = self.found.run > 0 && self.found.floor > self.head;
         self.top = if named { self.found.floor.saturating_add(self.found.run).saturating_sub(1) } else { self.head };
         if self.top > keep {
@@ -126,14 +134,11 @@ impl<C: Checksum> Log<C> {
         self.void = count(newest, self.top);
         if self.settled.run == 0 && self.settled.floor < self.head {
             // The manifest that named the snapshot at the floor may be long gone.
-            let run = self.run_at(port, self.settled.floor).await;
+            let run = self.run_at(port, self.settled.floor).await?;
             if self.found.floor == self.settled.floor {
-                self.settled.run = run?;
-                self.found = self.settled;
-            } else {
-                // What a newer manifest has given up may be gone already.
-                self.settled.run = run.unwrap_or_default();
+                self.found.run = run;
             }
+            self.settled.run = run;
         }
         Ok(())
     }
@@ -141,8 +146,12 @@ impl<C: Checksum> Log<C> {
     /// How many blocks from this one on hold a snapshot.
     async fn run_at(&self, port: &Port<'_>, first: u32) -> Result<u32, Error> {
         let mut next = first;
-        while self.opened(port, next).await?.1.run == first {
-            next = next.saturating_add(1);
+        loop {
+            match self.opened(port, next).await {
+                Ok((_, open)) if open.run == first => next = next.saturating_add(1),
+                Ok(_) | Err(Error::Corrupt(_)) => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(next.saturating_sub(first))
     }
