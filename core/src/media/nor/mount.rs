@@ -157,15 +157,19 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Damage to the header of the newest block would look like an end before it.
-    async fn look_behind(&self, port: &Port<'_>) -> Result<(), Error> {
+    async fn look_behind(&mut self, port: &Port<'_>) -> Result<(), Error> {
         let volume = self.volume;
         let next = self.top.saturating_add(u32::from(self.void)).saturating_add(1);
         match header::<C>(volume, port, volume.geometry.block_of(next)).await?.1 {
             Opened::Open(open) if open.sequence == next => {
                 return Err(Error::Corrupt(Place { sequence: next, offset: 0 }));
             }
-            Opened::Bad => self.look_for_orphans(port, next).await?,
-            Opened::Blank | Opened::Open(_) => {}
+            Opened::Bad => {
+                self.look_for_orphans(port, next).await?;
+                self.give_up_torn(next);
+            }
+            Opened::Blank => self.give_up_torn(next),
+            Opened::Open(_) => {}
         }
         let second = next.saturating_add(1);
         match header::<C>(volume, port, volume.geometry.block_of(second)).await?.1 {
@@ -173,6 +177,14 @@ impl<C: Checksum> Log<C> {
                 Err(Error::Corrupt(Place { sequence: next, offset: 0 }))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Behind blocks that are not open there may be one more, whose open part can't be read now and can be later.
+    fn give_up_torn(&mut self, next: u32) {
+        let end = self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        if self.void > 0 && self.top >= self.volume.geometry.first() && next < end {
+            self.void = self.void.saturating_add(1);
         }
     }
 

@@ -46,7 +46,8 @@ pub(super) struct Reader {
     pub(super) found: Manifest,
     /// The first bytes since the last frame that are no frame; sequence 0 if there are none.
     bad: Place,
-    /// Behind the last byte that is not erased, or the furthest end that anything like a header claims.
+    /// Behind the last byte that is not erased, or the furthest end that anything like a header claims. The block's end if a
+    /// claim may itself be torn: what is written behind it would be found elsewhere at the next start.
     pub(super) free: u32,
     /// The last frame has not come out yet.
     pending: bool,
@@ -229,7 +230,7 @@ impl Reader {
         let geometry = volume.geometry;
         let word = geometry.word();
         self.free = self.at.offset;
-        let mut claimed = 0;
+        let (mut claimed, mut claimed_by) = (0, 0);
         let mut here = self.at;
         while here.offset < geometry.block_bytes() {
             let (fill, header) = look(volume, port, here).await?;
@@ -250,12 +251,19 @@ impl Reader {
                     }
                     // Only a RESUME may follow a gap.
                     Some(_) => return Err(Error::Corrupt(self.bad)),
-                    None => claimed = end.max(claimed),
+                    None if end > claimed => {
+                        (claimed, claimed_by) = (end, here.offset.saturating_add(FRAME_HEADER));
+                    }
+                    None => {}
                 }
             }
             here.offset = here.offset.saturating_add(word);
         }
-        self.free = self.free.max(claimed);
+        if claimed > self.free {
+            // Only what stands before the last word that is not erased is surely not torn: another claim closes the block.
+            let sure = claimed_by <= self.free.saturating_sub(word);
+            self.free = if sure { claimed } else { geometry.block_bytes() };
+        }
         self.at = Place { sequence: self.at.sequence.saturating_add(1), offset: 0 };
         Ok(())
     }
