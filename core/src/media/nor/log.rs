@@ -356,7 +356,9 @@ impl<C: Checksum> Log<C> {
     async fn open_anew(&mut self, port: &Port<'_>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let next = self.may_open(self.top.saturating_add(1), For::Repair);
-        if self.opens_again() || (!next && self.goes_back(port).await?) {
+        // Where the last frame is about to be erased, the head holds none, and nothing rests on it yet.
+        let keeps = self.last.at.sequence.saturating_add(geometry.block_count()) == self.top.saturating_add(1);
+        if self.opens_again() || keeps || (!next && self.goes_back(port).await?) {
             let ahead = core::mem::take(&mut self.ahead);
             self.top = self.top.saturating_sub(1);
             self.head = self.top;
