@@ -71,3 +71,102 @@ fn a_cut_at_every_step_and_a_second_one_in_the_repair() {
         }
     }
 }
+
+/// Damage is named, or costs nothing but the last frame, which nothing behind it vouches for.
+#[test]
+fn every_flipped_bit_is_found_or_harmless() {
+    for (word, snapshots) in [(4, false), (16, false), (4, true)] {
+        let geometry = Geometry::new(word, 256, 5).expect("sizes that can be used");
+        let mut world = World::new(Setup { geometry, snapshots, ..setup(word) });
+        let mut chance = Chance::new(9);
+        world.live(14, &mut chance, &mut Summary::default()).expect("no promise is broken");
+        let mut scratch = vec![0; 512];
+        let port = Port::new(&mut scratch);
+        let log = world.mount(&port).expect("an intact log is mounted");
+        let whole = world.read(&log, &port).expect("an intact log is read");
+        assert_eq!(whole.snapshot.is_some(), snapshots);
+        let last = log.next_lsn().0 - 1;
+        let (mut refused, mut found, mut harmless) = (0, 0, 0);
+        for (block, bit) in (0..5).flat_map(|block| (0..256 * 8).map(move |bit| (block, bit))) {
+            let mut damaged = world.clone();
+            damaged.flash.flip(block, bit);
+            let Ok(log) = damaged.mount(&port) else {
+                refused += 1;
+                continue;
+            };
+            let Ok(left) = damaged.read(&log, &port) else {
+                found += 1;
+                continue;
+            };
+            harmless += 1;
+            let here = format!("block {block} bit {bit}");
+            // Only the newest frame can go without a word; a manifest is one, too.
+            let older = left.snapshot.as_ref().map(|(base, _)| *base) < whole.snapshot.as_ref().map(|(base, _)| *base);
+            let newest = left.records.last().map_or(log.next_lsn().0 - 1, |(lsn, ..)| *lsn);
+            assert!(newest + 5 >= last, "{here}: {newest} of {last} is the newest");
+            for (lsn, record, _) in &left.records {
+                let same = whole.records.iter().find(|(wanted, ..)| wanted == lsn);
+                assert!(older || same.is_none_or(|(_, wanted, _)| wanted == record), "{here}: LSN {lsn}");
+            }
+            let first = whole.records.first().map_or(last + 1, |(lsn, ..)| *lsn);
+            let kept = left.records.first().map_or(last + 1, |(lsn, ..)| *lsn);
+            assert!(older || kept <= first, "{here}: begins at {kept}, {first} was there");
+        }
+        assert!(refused > 100 && found > 100 && harmless > 100, "{refused} {found} {harmless}");
+    }
+}
+
+#[test]
+fn another_partition_is_refused_by_name_and_nothing_is_written() {
+    let mut world = World::new(setup(8));
+    world.live(5, &mut Chance::new(1), &mut Summary::default()).expect("no promise is broken");
+    let refusal = |change: &dyn Fn(&mut World)| {
+        let mut other = world.clone();
+        change(&mut other);
+        let mut scratch = vec![0; other.setup.scratch];
+        other.mount(&Port::new(&mut scratch)).err()
+    };
+    let sizes = |word, count| Geometry::new(word, 256, count).expect("sizes that can be used");
+    assert_eq!(refusal(&|_| ()), None);
+    assert_eq!(refusal(&|other| other.setup.geometry = sizes(4, 4)), Some(Error::OtherGeometry));
+    assert_eq!(refusal(&|other| other.setup.geometry = sizes(8, 3)), Some(Error::OtherGeometry));
+    assert!(matches!(refusal(&|other| other.setup.scratch = 40), Some(Error::NeedsScratch { .. })));
+    for fill in [0x00, 0x5a] {
+        let filled = refusal(&|other| {
+            for block in 0..4 {
+                other.flash.fill(block, |_| fill);
+            }
+        });
+        assert_eq!(filled, Some(Error::NotFormatted), "{fill:02x}");
+    }
+    for seed in 0..200 {
+        let noise = refusal(&|other| {
+            let mut chance = Chance::new(seed);
+            for block in 0..4 {
+                other.flash.fill(block, |_| chance.below(256) as u8);
+            }
+        });
+        assert_eq!(noise, Some(Error::NotFormatted), "SEED={seed}");
+    }
+}
+
+#[test]
+fn sizes_that_cannot_be_used_are_refused_by_name() {
+    use strandline_core::media::nor::GeometryError::{BlockBytes, BlockCount, Word};
+    for (word, block_bytes, block_count, refusal) in [
+        (3, 4096, 16, Word),
+        (512, 4096, 16, Word),
+        (4, 128, 16, BlockBytes),
+        (4, 5000, 16, BlockBytes),
+        (4, 2 << 20, 16, BlockBytes),
+        (256, 1024, 16, BlockBytes),
+        (4, 4096, 2, BlockCount),
+        (4, 4096, 65_536, BlockCount),
+    ] {
+        let sizes = Geometry::new(word, block_bytes, block_count);
+        assert_eq!(sizes, Err(refusal), "{word} {block_bytes} {block_count}");
+    }
+    for (word, block_bytes, block_count) in [(1, 256, 3), (256, 4096, 3), (32, 128 << 10, 3), (4, 1 << 20, 65_535)] {
+        assert!(Geometry::new(word, block_bytes, block_count).is_ok(), "{word} {block_bytes} {block_count}");
+    }
+}

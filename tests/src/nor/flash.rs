@@ -207,6 +207,15 @@ impl Flash {
         self.blocks[block].seen[bit / 8] ^= 1 << (bit % 8);
     }
 
+    /// Puts other bytes into a block, from outside.
+    pub fn fill(&mut self, block: usize, mut byte: impl FnMut(usize) -> u8) {
+        let here = &mut self.blocks[block];
+        for at in 0..here.bytes.len() {
+            here.bytes[at] = byte(at);
+            here.seen[at] = here.bytes[at];
+        }
+    }
+
     fn tick(&mut self) -> bool {
         let now = self.ticks.done;
         self.ticks.done += 1;

@@ -332,7 +332,8 @@ impl<C: Checksum> Log<C> {
             let fresh = self.proved && self.free == geometry.frames_at();
             let burn = if fresh { 0 } else { geometry.burn() };
             let bytes = burn.saturating_add(frame);
-            if !self.fits(bytes) {
+            // Behind it there must be room for a witness.
+            if !self.fits(bytes.saturating_add(geometry.burn())) {
                 self.open_anew(port).await?;
                 continue;
             }
@@ -381,13 +382,13 @@ impl<C: Checksum> Log<C> {
 
     /// Whether the head holds only copies of a frame that is still whole in a block before it: then that is the last one again.
     async fn goes_back(&mut self, port: &Port<'_>) -> Result<bool, Error> {
-        let Content { from, holds, .. } = self.last;
-        let copied = from.sequence < self.head && self.head == self.top && holds & super::holds::MANIFEST == 0;
+        let from = self.last.from;
+        let copied = from.sequence < self.head && self.head == self.top && !self.last.is(holds::MANIFEST);
         if !copied || verified::<C>(self.volume, port, from, 0, 0).await?.is_none() {
             return Ok(false);
         }
         self.last.at = from;
-        self.last.holds = holds & !super::holds::RESUME;
+        self.last.holds &= !holds::RESUME;
         Ok(true)
     }
 
@@ -468,7 +469,7 @@ impl<C: Checksum> Log<C> {
         let next = self.top.saturating_add(1);
         if !self.resumed {
             let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(self.last.bytes()));
-            if self.fits(geometry.burn().saturating_add(frame)) {
+            if self.fits(geometry.burn().saturating_mul(2).saturating_add(frame)) {
                 free = free.saturating_add(geometry.burn()).saturating_add(frame);
             } else {
                 block = if self.opens_again() { block } else { next };

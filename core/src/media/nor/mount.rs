@@ -182,7 +182,7 @@ impl<C: Checksum> Log<C> {
 
     /// Behind blocks that are not open there may be one more, whose open part can't be read now and can be later.
     fn give_up_torn(&mut self, next: u32) {
-        let end = self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        let end = self.found.floor.saturating_add(self.volume.geometry.block_count());
         if self.void > 0 && self.top >= self.volume.geometry.first() && next < end {
             self.void = self.void.saturating_add(1);
         }
