@@ -1,24 +1,71 @@
-//! Crashes simulated stores until told otherwise: `soak posix --states N [--seed S] [--threads T] [--brief]`.
+//! Crashes simulated stores until told otherwise: `soak posix|nor --states N [--seed S] [--threads T] [--brief]`.
 //!
-//! Exits with 1, and a minimised transcript (not with `--brief`), when a promise is broken. `SEED=n` replays one world.
+//! Exits with 1, and a transcript (not with `--brief`; minimised for `posix`), when a promise is broken. `SEED=n` replays one
+//! world.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
+use strandline_tests::nor;
 use strandline_tests::script::Script;
 use strandline_tests::soak::{Failed, Soak, live, report};
 use strandline_tests::transcript::Transcript;
 
 fn main() -> ExitCode {
     let brief = std::env::args().any(|argument| argument == "--brief");
-    let Some(soak) = arguments() else {
+    let Some((medium, soak)) = arguments() else {
         eprintln!(
-            "usage: soak posix --states N [--seed S] [--threads T] [--brief]\n       SEED=n soak posix"
+            "usage: soak posix|nor --states N [--seed S] [--threads T] [--brief]\n       SEED=n soak posix|nor"
         );
         return ExitCode::from(2);
     };
-    if let Some(seed) = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
-        return replay(seed);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    match (medium.as_str(), seed) {
+        ("posix", Some(seed)) => replay(seed),
+        ("posix", None) => posix(&soak, brief),
+        (_, Some(seed)) => replay_nor(seed),
+        (_, None) => soak_nor(&soak, brief),
     }
+}
+
+/// One seed decides one history; each thread takes its own, so that one command meets the same ones whatever the machine.
+fn soak_nor(soak: &Soak, brief: bool) -> ExitCode {
+    let begun = Instant::now();
+    let threads = soak.threads.max(1) as u64;
+    let summaries: Vec<_> = std::thread::scope(|scope| {
+        let run = |thread| move || nor::soak(soak.states.div_ceil(threads), soak.seed + thread, threads);
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread that simulates")).collect()
+    });
+    let all = summaries.into_iter().fold(nor::Summary::default(), nor::Summary::and);
+    println!("{all}");
+    println!("{} states, seeds from {}, {:.1} s", all.cuts, soak.seed, begun.elapsed().as_secs_f64());
+    match all.failure {
+        None => ExitCode::SUCCESS,
+        Some((seed, broken)) if brief => {
+            println!("SEED={seed}\n{broken}");
+            ExitCode::FAILURE
+        }
+        Some((seed, _)) => replay_nor(seed),
+    }
+}
+
+fn replay_nor(seed: u64) -> ExitCode {
+    let (lines, verdict) = nor::replay(seed);
+    println!("{}", lines.join("\n"));
+    match verdict {
+        Ok(()) => {
+            println!("SEED={seed} keeps every promise");
+            ExitCode::SUCCESS
+        }
+        Err(broken) => {
+            println!("SEED={seed}\n{broken}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn posix(soak: &Soak, brief: bool) -> ExitCode {
     let outcome = soak.run();
     let seconds = outcome.took.as_secs_f64();
     let states = outcome.coverage.states;
@@ -53,9 +100,9 @@ fn replay(seed: u64) -> ExitCode {
     }
 }
 
-fn arguments() -> Option<Soak> {
+fn arguments() -> Option<(String, Soak)> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--brief");
-    arguments.next().filter(|medium| medium == "posix")?;
+    let medium = arguments.next().filter(|medium| ["posix", "nor"].contains(&medium.as_str()))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut soak = Soak { states: 200_000, seed: 1, threads };
     while let Some(name) = arguments.next() {
@@ -67,5 +114,5 @@ fn arguments() -> Option<Soak> {
             _ => return None,
         }
     }
-    Some(soak)
+    Some((medium, soak))
 }

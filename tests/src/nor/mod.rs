@@ -56,17 +56,65 @@ pub struct Summary {
     pub failure: Option<(u64, String)>,
 }
 
-/// Runs histories from `seed` on until this many starts after a cut were judged, or a promise was broken.
+impl Summary {
+    /// Both together; the failure with the lower seed counts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let failure = match (self.failure, other.failure) {
+            (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+            (a, b) => a.or(b),
+        };
+        Self {
+            cuts: self.cuts + other.cuts,
+            states: self.states + other.states,
+            histories: self.histories + other.histories,
+            provisional: self.provisional + other.provisional,
+            records: self.records + other.records,
+            full: self.full + other.full,
+            dropped: self.dropped + other.dropped,
+            differences: self.differences + other.differences,
+            snapshots: self.snapshots + other.snapshots,
+            trims: self.trims + other.trims,
+            interrupted: self.interrupted + other.interrupted,
+            failure,
+        }
+    }
+}
+
+impl core::fmt::Display for Summary {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let rows = [
+            (self.histories, "histories"),
+            (self.cuts, "power cuts"),
+            (self.states, "starts that were judged"),
+            (self.records, "records acknowledged"),
+            (self.provisional, "starts with records that were not"),
+            (self.snapshots, "starts with a snapshot"),
+            (self.trims, "trims"),
+            (self.full, "writes refused by a full ring"),
+            (self.dropped, "starts with records given up"),
+            (self.differences, "words that came out wrong"),
+            (self.interrupted, "operations dropped in the middle"),
+        ];
+        for (number, (count, what)) in rows.into_iter().enumerate() {
+            let line = if number == 0 { "" } else { "\n" };
+            write!(f, "{line}{count:>10}  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs every `stride`th history from `seed` on until this many power cuts were survived, or a promise was broken.
 #[must_use]
-pub fn soak(states: u64, seed: u64) -> Summary {
+pub fn soak(cuts: u64, seed: u64, stride: u64) -> Summary {
     let mut summary = Summary::default();
     let mut next = seed;
-    while summary.cuts < states && summary.failure.is_none() {
+    while summary.cuts < cuts && summary.failure.is_none() {
         summary.histories += 1;
         if let Err(broken) = history(next, &mut summary) {
             summary.failure = Some((next, broken));
         }
-        next += 1;
+        next += stride;
     }
     summary
 }
@@ -128,9 +176,15 @@ impl Setup {
         loop {
             let word = chance.pick(&[1, 4, 4, 8, 16, 32, 256]);
             let block_bytes = if word == 256 { 4096 } else { chance.pick(&[256, 256, 512, 1024]) };
-            let Ok(geometry) = Geometry::new(word, block_bytes, chance.pick(&[3, 4, 5, 7, 8])) else { continue };
-            let policy =
-                chance.pick(&[Policy::DropOldest, Policy::DropOldest, Policy::Reject, Policy::AskForSnapshot]);
+            let Ok(geometry) = Geometry::new(word, block_bytes, chance.pick(&[3, 4, 5, 7, 8])) else {
+                continue;
+            };
+            let policy = chance.pick(&[
+                Policy::DropOldest,
+                Policy::DropOldest,
+                Policy::Reject,
+                Policy::AskForSnapshot,
+            ]);
             let scratch = if word == 256 { 4096 } else { chance.pick(&[256, 512, 2048]) };
             return Self {
                 geometry,
@@ -323,7 +377,8 @@ impl World {
         let tail: Vec<&Vec<u8>> =
             found.records.iter().filter(|(lsn, ..)| *lsn > known).map(|(_, record, _)| record).collect();
         let fits = |maybe: &&Vec<Vec<u8>>| {
-            known + maybe.len() as u64 == next - 1 && maybe.iter().rev().zip(tail.iter().rev()).all(|(a, b)| a == *b)
+            known + maybe.len() as u64 == next - 1
+                && maybe.iter().rev().zip(tail.iter().rev()).all(|(a, b)| a == *b)
         };
         let suffix = match next - 1 == known {
             true => Vec::new(),
@@ -475,12 +530,7 @@ impl World {
         }
     }
 
-    fn maintain(
-        &mut self,
-        log: &mut NorLog,
-        port: &Port<'_>,
-        chance: &mut Chance,
-    ) -> Result<(), End> {
+    fn maintain(&mut self, log: &mut NorLog, port: &Port<'_>, chance: &mut Chance) -> Result<(), End> {
         let within = chance.below(600) as u32;
         self.tell(|_| format!("maintain {within}"));
         match self.drive(port, log.maintain(port, within), chance)? {
@@ -565,7 +615,11 @@ impl World {
             if request.operation != Operation::Read {
                 return Err(Fault);
             }
-            bytes.copy_from_slice(self.flash.read(request.block as usize, request.offset as usize, bytes.len()));
+            bytes.copy_from_slice(self.flash.read(
+                request.block as usize,
+                request.offset as usize,
+                bytes.len(),
+            ));
             Ok(())
         })
     }

@@ -16,9 +16,7 @@ use core::marker::PhantomData;
 use super::header::{Erased, Open, put, put_erased};
 use super::port::{Operation, Port, Range, Request, short};
 use super::reader::{LONG_MEMBER, header, verified};
-use super::{
-    Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds,
-};
+use super::{Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds};
 use crate::codec::check::Checksum;
 use crate::codec::frame::{HEADER, Kind, Slot};
 use crate::types::Lsn;
@@ -358,7 +356,8 @@ impl<C: Checksum> Log<C> {
         let geometry = self.volume.geometry;
         let next = self.may_open(self.top.saturating_add(1), For::Repair);
         // Where the last frame is about to be erased, the head holds none, and nothing rests on it yet.
-        let keeps = self.last.at.sequence.saturating_add(geometry.block_count()) == self.top.saturating_add(1);
+        let keeps =
+            self.last.at.sequence.saturating_add(geometry.block_count()) == self.top.saturating_add(1);
         if self.opens_again() || keeps || (!next && self.goes_back(port).await?) {
             let ahead = core::mem::take(&mut self.ahead);
             self.top = self.top.saturating_sub(1);
@@ -640,7 +639,8 @@ fn lay_records(records: &[&[u8]], scratch: &mut [u8]) {
 }
 
 fn lay_manifest(manifest: Manifest, out: &mut [u8], at: usize) {
-    let fits = put(out, at, manifest.floor.to_le_bytes()).and_then(|()| put(out, at + 4, manifest.run.to_le_bytes()));
+    let fits = put(out, at, manifest.floor.to_le_bytes())
+        .and_then(|()| put(out, at + 4, manifest.run.to_le_bytes()));
     debug_assert!(fits.is_some());
 }
 

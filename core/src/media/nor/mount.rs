@@ -127,7 +127,8 @@ impl<C: Checksum> Log<C> {
             self.last.holds &= !holds::MANIFEST;
         }
         let named = self.found.run > 0 && self.found.floor > self.head;
-        self.top = if named { self.found.floor.saturating_add(self.found.run).saturating_sub(1) } else { self.head };
+        self.top =
+            if named { self.found.floor.saturating_add(self.found.run).saturating_sub(1) } else { self.head };
         if self.top > keep {
             return Err(Error::Corrupt(Place { sequence: keep.saturating_add(1), offset: 0 }));
         }

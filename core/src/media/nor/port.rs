@@ -122,13 +122,9 @@ impl<'s> Port<'s> {
             Poll::Pending => match self.slot.get() {
                 Slot::Asked(request) => Output::Do(request),
                 // Not one of the log's operations: it waits for what nobody here can give. Reading nothing is harmless.
-                Slot::Free | Slot::Answered(_) => Output::Do(Request {
-                    operation: Operation::Read,
-                    block: 0,
-                    offset: 0,
-                    start: 0,
-                    len: 0,
-                }),
+                Slot::Free | Slot::Answered(_) => {
+                    Output::Do(Request { operation: Operation::Read, block: 0, offset: 0, start: 0, len: 0 })
+                }
             },
         }
     }

@@ -175,13 +175,18 @@ impl Reader {
     fn resume(&mut self, frame: &Frame) -> Result<Option<Run>, Error> {
         let Frame { lsn, content, .. } = *frame;
         let from = content.from;
-        if self.pending && self.last.at < from {
-            // What it carries stood behind the pending frame, which was complete.
-            return if lsn == self.expected() {
-                Ok(self.come_out(false))
-            } else {
-                Err(Error::Corrupt(self.at))
-            };
+        if self.pending && self.last.from < from {
+            // What it carries stood behind the pending content, which was complete where it stood first.
+            if lsn == self.expected() {
+                if self.last.at >= from {
+                    self.last.at = self.last.from;
+                    self.last.holds &= !holds::RESUME;
+                }
+                return Ok(self.come_out(false));
+            }
+            if self.last.at < from {
+                return Err(Error::Corrupt(self.at));
+            }
         }
         if self.bad.sequence != 0 && self.bad < from {
             return Err(Error::Corrupt(self.bad));

@@ -9,8 +9,8 @@
 //! A snapshot's frames are seeded with its blocks' sequence numbers and a salt. Its base is the LSN before the fence of its
 //! blocks. When it is named, everything before its first block may go, and the log goes on in a new block.
 
-use super::log::{For, Log, program};
 use super::header::put;
+use super::log::{For, Log, program};
 use super::port::{Port, Range, Span};
 use super::reader::verified;
 use super::{Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, SNAPSHOT_SALT};
@@ -171,7 +171,8 @@ impl<C: Checksum> Log<C> {
         self.room(port, &mut snapshot, volume.geometry.frame_bytes(END_BODY)).await?;
         let Snapshot { first, base, bytes, .. } = snapshot;
         port.lay(|scratch| {
-            put(scratch, HEADER, base.0.to_le_bytes()).and_then(|()| put(scratch, HEADER + 8, bytes.to_le_bytes()))
+            put(scratch, HEADER, base.0.to_le_bytes())
+                .and_then(|()| put(scratch, HEADER + 8, bytes.to_le_bytes()))
         });
         self.write_part(port, &mut snapshot, Kind::End, END_BODY).await?;
         let run = self.top.saturating_sub(first).saturating_add(1);
