@@ -24,7 +24,7 @@
 //! `examples/by_hand.rs` is the whole of it with a map of vectors as the disk.
 //!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
-//! [`snapshot`], [`manifest`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
+//! [`snapshot`], [`manifest`], [`archive`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
 //! [`recovery`] (the machines) ← [`lower`].
 //!
 //! [`finish`]: recovery::Recovery::finish
@@ -39,6 +39,7 @@
 extern crate std;
 
 pub mod action;
+pub mod archive;
 pub mod codec;
 pub mod geometry;
 pub mod lower;
