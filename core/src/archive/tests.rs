@@ -1,8 +1,5 @@
 //! Whole archives: written with little memory, read back, damaged bit by bit.
 
-use std::string::String;
-use std::vec::Vec;
-
 use proptest::prelude::*;
 
 use super::entry::{Entry, Payload, Stamp};
@@ -38,13 +35,13 @@ fn header(entries: &[Entry<'_>]) -> Header<'static> {
 }
 
 /// Writes an archive; with another codec than raw, `zstd::encode_raw` plays the compressor.
-fn write(header: Header<'_>, entries: &[Entry<'_>], lent: &Lent) -> Result<Vec<u8>, Refused> {
+fn write(header: Header<'_>, entries: &[Entry<'_>], lent: &Lent) -> Result<std::vec::Vec<u8>, Refused> {
     let (mut block, mut stamps) = (vec![0; lent.block], vec![0; lent.stamps]);
     let mut table = vec![BlockRow::default(); lent.rows];
     let memory = Memory { block: &mut block, stamps: &mut stamps, table: &mut table };
     let mut writer = Writer::<TableCheck>::begin(header, lent.target, memory)?;
     let mut file = vec![];
-    let drain = |writer: &mut Writer<'_, TableCheck>, file: &mut Vec<u8>| loop {
+    let drain = |writer: &mut Writer<'_, TableCheck>, file: &mut std::vec::Vec<u8>| loop {
         let encoded = match writer.poll()? {
             Output::Idle => return Ok(()),
             Output::Append(bytes) => {
@@ -74,10 +71,10 @@ fn write(header: Header<'_>, entries: &[Entry<'_>], lent: &Lent) -> Result<Vec<u
     Ok(file)
 }
 
-type Read = (u64, String, String, Vec<u8>, u64, Stamp);
+type Read = (u64, std::string::String, std::string::String, std::vec::Vec<u8>, u64, Stamp);
 
 /// A full verification, as an adapter does it.
-fn read(file: &[u8]) -> Result<Vec<Read>, Unreadable> {
+fn read(file: &[u8]) -> Result<std::vec::Vec<Read>, Unreadable> {
     let bytes = file.len() as u64;
     let tail = Tail::read(&file[file.len().saturating_sub(TAIL_BYTES)..], bytes)?;
     let index = Index::read::<TableCheck>(tail, &file[tail.offset as usize..])?;
@@ -107,7 +104,7 @@ fn stamp(lsn: u64, time: u64) -> Stamp {
     Stamp { lsn: Lsn(lsn), time: Millis(time), commit: Millis(time + 5) }
 }
 
-fn ten() -> Vec<Entry<'static>> {
+fn ten() -> std::vec::Vec<Entry<'static>> {
     let bytes = b"thirty bytes of a sensor's talk";
     (0..10).map(|at| Entry::record("pump", stamp(7 + at, 1_000_500 + at * 300), bytes)).collect()
 }
@@ -185,7 +182,7 @@ fn refusals_are_named() {
 fn the_header_fits_whatever_it_says() {
     let most = u64::MAX;
     let entry = Entry { timestamp: most, ..Entry::record("x", stamp(most, 1), b"") };
-    let text: String = "w".repeat(64);
+    let text: std::string::String = "w".repeat(64);
     let longest = Header {
         store: StoreId([255; 16]),
         timeline: Timeline(u32::MAX),
@@ -256,7 +253,7 @@ proptest! {
         compressed: bool,
     ) {
         let mut lsn = 0;
-        let entries: Vec<_> = records.iter().map(|(bytes, time, step)| {
+        let entries: std::vec::Vec<_> = records.iter().map(|(bytes, time, step)| {
             lsn += step;
             Entry::record("node", stamp(lsn, *time), bytes)
         }).collect();
@@ -272,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(mut bytes: Vec<u8>, place in 0..4096_usize) {
+    fn any_bytes_are_read_without_a_panic(mut bytes: std::vec::Vec<u8>, place in 0..4096_usize) {
         let _ = read(&bytes);
         let entries = ten();
         let mut file = write(header(&entries), &entries, &SMALL).unwrap();
