@@ -242,3 +242,50 @@ fn python_reads_an_archive_with_no_code_of_ours() {
         assert!(text.contains(&format!("\"content_bytes\":{}", bytes.len())), "{text}");
     }
 }
+
+#[test]
+fn the_golden_export_is_made_again_and_read() {
+    use strandline::HardwareCheck;
+    use strandline::core::export::exporter::{Exporter, Next, Offer};
+    use strandline::core::export::uart::{frame, frame_bytes};
+
+    let records: [&[u8]; 3] = [b"the water came", b"", b"up to here"];
+    let offer = Offer { first: Lsn(1), last: Lsn(3) };
+    let mut exporter = Exporter::<HardwareCheck>::new(HEADER.store, offer);
+    exporter.begin(0x0102);
+    let (mut chunk, mut line) = ([0; 20], vec![]);
+    loop {
+        match exporter.next_chunk(&mut chunk) {
+            Next::Read(lsn) => exporter.feed(lsn, records[usize::try_from(lsn.0).unwrap() - 1], &mut chunk),
+            Next::Chunk(bytes) => {
+                let mut out = [0; frame_bytes(20)];
+                let bytes = frame(&chunk[..bytes], &mut out).unwrap();
+                line.extend(&out[..bytes]);
+            }
+            Next::Idle => break,
+        }
+    }
+    let golden = root().join("tests/archives/format-0/export-20.cobs");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&golden, &line).unwrap();
+    }
+    assert!(line == fs::read(&golden).unwrap(), "the exporter makes other bytes than the golden export");
+
+    let directory = tempdir().unwrap();
+    let import = strandline::device::Import {
+        directory: directory.path(),
+        name: "pump-7",
+        created: HEADER.created,
+        writing: Writing::default(),
+        time: |_| Millis(0),
+        session: None,
+    };
+    let imported = strandline::device::import(&mut std::io::Cursor::new(line), &import).unwrap();
+    let mut read = vec![];
+    archive::read(&imported.archive.unwrap(), |entry| {
+        read.push(entry.record_bytes().unwrap().to_vec());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(read, records);
+}
