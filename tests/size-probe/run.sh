@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints what a log adds over an empty image, and what the export of a log does by itself: .text + .rodata, for thumbv7em at
-# opt-level z. Fails if a panic can be reached: the panic handler needs a symbol that exists nowhere.
+# Prints what a log adds over an empty image, and a log with its export over a link: .text + .rodata, for thumbv7em at opt-level
+# z. Fails if a panic can be reached: the panic handler needs a symbol that exists nowhere.
 set -eu
 cd "$(dirname "$0")"
 target=${1:-thumbv7em-none-eabi}
@@ -9,12 +9,13 @@ linker=$(find "$(rustc --print sysroot)" -name rust-lld -type f | head -n 1)
 # The driver, the link and the application are addresses that the image does not hold.
 outside="flash_erase flash_program flash_verify flash_read next_record replayed link_send link_receive"
 
-# Links the image of one feature from its entry, and prints its size under a name.
+# Links the image of some features with what they begin with, and prints its size under a name.
 measure() {
-    feature=$1 entry=$2 name=$3
-    image=$(dirname "$out")/size-probe-$feature.elf
-    cargo rustc --quiet --release --target "$target" --features "$feature"
-    set -- --gc-sections --entry "$entry" -o "$image"
+    features=$1 name=$2
+    image=$(dirname "$out")/size-probe-$features.elf
+    cargo rustc --quiet --release --target "$target" --features "$features"
+    set -- --gc-sections --entry probe -o "$image"
+    case $features in *export) set -- "$@" --undefined export ;; esac
     for symbol in $outside; do
         set -- "$@" --defsym "$symbol=0x10000000"
     done
@@ -31,5 +32,5 @@ measure() {
         END { if (bytes == 0) exit 1; printf "%s, %s, opt z: %d bytes of .text + .rodata\n", name, target, bytes }'
 }
 
-measure log probe "log only"
-measure export export "export only"
+measure log "log only"
+measure log,export "log and export"

@@ -29,6 +29,7 @@
 
 pub mod exporter;
 pub mod receiver;
+mod ring;
 pub mod uart;
 
 #[cfg(test)]

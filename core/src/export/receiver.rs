@@ -14,8 +14,9 @@
 
 use core::marker::PhantomData;
 
+use super::ring::Ring;
 use super::{
-    ACK, AGAIN, CHUNK_HEAD, END, HELLO, HELLO_BYTES, KEPT, MAX_MTU, MIN_MTU, OPEN_SEED, REPLY_BYTES, REQUEST,
+    ACK, AGAIN, CHUNK_HEAD, END, HELLO, HELLO_BYTES, KEPT, MAX_MTU, OPEN_SEED, REPLY_BYTES, REQUEST,
     REQUEST_SEED, REWIND, VERSION, WINDOW, check, chunk_seed, session_seed,
 };
 use crate::codec::check::Checksum;
@@ -118,8 +119,6 @@ pub struct Memory<'b> {
 
 /// Bytes that hold whatever an exporter sends ahead.
 pub const RING_BYTES: usize = WINDOW as usize + MAX_MTU;
-/// Most ranges that are held early: every second one of the smallest chunks in a window.
-const MAX_RANGES: usize = WINDOW as usize / (MIN_MTU - CHUNK_HEAD) / 2 + 2;
 /// A hole is asked for when this many chunks arrived behind it: a late chunk is not a lost one.
 const PATIENCE: u8 = 3;
 /// Bytes after which an acknowledgement is due.
@@ -140,7 +139,7 @@ enum State {
 /// Puts records together.
 #[derive(Debug)]
 pub struct Receiver<'b, C> {
-    ring: &'b mut [u8],
+    ring: Ring<'b>,
     record: &'b mut [u8],
     store: Option<StoreId>,
     /// The session that was asked for; without, any is taken.
@@ -149,10 +148,6 @@ pub struct Receiver<'b, C> {
     seed: u16,
     count: u8,
     state: State,
-    /// Everything of the stream before this is read.
-    read: u32,
-    /// What arrived and is not read, in order and apart from each other.
-    held: heapless::Vec<(u32, u32), MAX_RANGES>,
     /// The first LSN that was not handed out, and the LSN that is being read.
     next: Lsn,
     lsn: Lsn,
@@ -187,7 +182,7 @@ impl<'b, C: Checksum> Receiver<'b, C> {
     #[must_use]
     pub fn resume(next: Lsn, store: Option<StoreId>, memory: Memory<'b>) -> Self {
         Self {
-            ring: memory.ring,
+            ring: Ring::new(memory.ring),
             record: memory.record,
             store,
             wanted: None,
@@ -195,8 +190,6 @@ impl<'b, C: Checksum> Receiver<'b, C> {
             seed: 0,
             count: 0,
             state: State::Listening,
-            read: 0,
-            held: heapless::Vec::new(),
             next,
             lsn: next,
             offset: 0,
@@ -231,9 +224,9 @@ impl<'b, C: Checksum> Receiver<'b, C> {
     /// The link has been silent: asks again for what is missing.
     pub fn nudge(&mut self) {
         self.count = self.count.wrapping_add(1);
-        self.reply = match (self.state, self.held.first()) {
-            (State::Listening | State::Over, _) => None,
-            (State::Hello, _) if self.read == 0 && self.held.is_empty() => Some(REQUEST),
+        self.reply = match self.state {
+            State::Listening | State::Over => None,
+            State::Hello if self.ring.is_empty() => Some(REQUEST),
             _ if self.hole() > 0 => Some(AGAIN),
             _ => Some(REWIND),
         };
@@ -253,28 +246,25 @@ impl<'b, C: Checksum> Receiver<'b, C> {
             let offset = if self.lsn == self.next { self.offset } else { 0 };
             return Some(self.encode(REQUEST, self.next, offset, 0));
         }
-        self.acked = self.read;
+        self.acked = self.ring.read();
         let missing = u16::try_from(self.hole()).unwrap_or(u16::MAX);
         let kind = if kind == AGAIN && missing == 0 { ACK } else { kind };
         Some(self.encode(kind, self.lsn, self.offset, missing))
     }
 
-    /// Bytes that arrived behind `read` and wait there for the rest of the hello or of the end.
+    /// Bytes that arrived and wait for the rest of the hello or of the end.
     fn waiting(&self) -> u32 {
-        let first = self.held.first().filter(|range| range.0 == self.read);
-        let waits = matches!(self.state, State::Hello | State::End);
-        first.filter(|_| waits).map_or(0, |range| range.1 - range.0)
+        if matches!(self.state, State::Hello | State::End) { self.ring.ready() } else { 0 }
     }
 
     /// Bytes that are missing in front of what arrived early.
     fn hole(&self) -> u32 {
-        let reached = self.read + self.waiting();
-        self.held.iter().find(|range| range.0 >= reached).map_or(0, |range| range.0 - reached)
+        self.ring.hole(self.waiting())
     }
 
     fn encode(&self, kind: u8, lsn: Lsn, offset: u32, missing: u16) -> [u8; REPLY_BYTES] {
         let waiting = if kind == REQUEST { 0 } else { self.waiting() };
-        let [p0, p1, ..] = self.read.wrapping_add(waiting).to_le_bytes();
+        let [p0, p1, ..] = self.ring.read().wrapping_add(waiting).to_le_bytes();
         let position = if kind == REQUEST { self.session.to_le_bytes() } else { [p0, p1] };
         let offset = offset.wrapping_add(waiting).to_le_bytes();
         let mut reply = [0; REPLY_BYTES];
@@ -289,8 +279,8 @@ impl<'b, C: Checksum> Receiver<'b, C> {
 
     fn reset(&mut self, session: u16) {
         self.session = session;
-        self.held.clear();
-        (self.read, self.acked, self.early, self.reply) = (0, 0, 0, None);
+        self.ring.clear();
+        (self.acked, self.early, self.reply) = (0, 0, None);
         (self.items, self.crc) = (0, 0);
         if matches!(self.state, State::Length(..) | State::Body(_)) {
             self.resumed = self.state;
@@ -309,9 +299,11 @@ impl<'b, C: Checksum> Receiver<'b, C> {
         if self.state == State::Listening {
             return Taken::Noise;
         }
-        let [r0, r1, ..] = self.read.to_le_bytes();
+        let [r0, r1, ..] = self.ring.read().to_le_bytes();
         let ahead = low.wrapping_sub(u16::from_le_bytes([r0, r1])).cast_signed();
-        let Some(position) = self.read.checked_add_signed(i32::from(ahead)) else { return Taken::Noise };
+        let Some(position) = self.ring.read().checked_add_signed(i32::from(ahead)) else {
+            return Taken::Noise;
+        };
         if position >= HELLO_BYTES && matches!(self.state, State::Hello) {
             return Taken::Noise;
         }
@@ -335,27 +327,9 @@ impl<'b, C: Checksum> Receiver<'b, C> {
         true
     }
 
-    /// Copies what is new into the ring.
     fn place(&mut self, position: u32, bytes: &[u8]) -> Taken {
-        let old = usize::try_from(self.read.saturating_sub(position)).unwrap_or(usize::MAX);
-        let Some(bytes) = bytes.get(old..).filter(|bytes| !bytes.is_empty()) else { return Taken::Known };
-        let from = position.max(self.read);
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let ring = self.ring.len();
-        if (from - self.read) as usize + bytes.len() > ring || self.state == State::Over {
+        if self.state == State::Over || !self.ring.place(position, bytes) {
             return Taken::Known;
-        }
-        match self.hold(from, from.wrapping_add(len)) {
-            Taken::New => {}
-            other => return other,
-        }
-        let start = from as usize % ring.max(1);
-        let (head, tail) = bytes.split_at(bytes.len().min(ring - start));
-        for (slot, byte) in self.ring.iter_mut().skip(start).zip(head) {
-            *slot = *byte;
-        }
-        for (slot, byte) in self.ring.iter_mut().zip(tail) {
-            *slot = *byte;
         }
         if self.hole() > 0 {
             self.early = self.early.saturating_add(1);
@@ -365,27 +339,6 @@ impl<'b, C: Checksum> Receiver<'b, C> {
             }
         }
         Taken::New
-    }
-
-    /// Adds a range to those that are held, joined with its neighbours.
-    fn hold(&mut self, from: u32, until: u32) -> Taken {
-        if self.held.iter().any(|range| range.0 <= from && until <= range.1) {
-            return Taken::Known;
-        }
-        let apart = |range: &&(u32, u32)| range.1 < from || range.0 > until;
-        if self.held.iter().filter(apart).count() == MAX_RANGES {
-            return Taken::Known;
-        }
-        let mut joined = (from, until);
-        self.held.retain(|range| {
-            let touches = range.1 >= from && range.0 <= until;
-            if touches {
-                joined = (joined.0.min(range.0), joined.1.max(range.1));
-            }
-            !touches
-        });
-        let at = self.held.iter().filter(|range| range.0 < joined.0).count();
-        if self.held.insert(at, joined).is_ok() { Taken::New } else { Taken::Known }
     }
 
     /// The next thing that was received.
@@ -422,40 +375,17 @@ impl<'b, C: Checksum> Receiver<'b, C> {
         }
     }
 
-    /// What stands in the ring from where it was read, in one piece, at most `most` bytes.
-    fn window(&self, most: usize) -> &[u8] {
-        let Some((_, until)) = self.held.first().filter(|range| range.0 == self.read) else { return &[] };
-        let start = self.read as usize % self.ring.len().max(1);
-        let bytes = ((until - self.read) as usize).min(most).min(self.ring.len() - start);
-        self.ring.get(start..start + bytes).unwrap_or_default()
-    }
-
-    /// `N` bytes in one piece, wherever they stand in the ring.
-    fn fixed<const N: usize>(&self) -> Option<[u8; N]> {
-        let (_, until) = self.held.first().filter(|range| range.0 == self.read)?;
-        ((until - self.read) as usize >= N).then_some(())?;
-        let start = self.read as usize % self.ring.len().max(1);
-        let bytes = self.ring.iter().cycle().skip(start);
-        let mut fixed = [0; N];
-        fixed.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
-        Some(fixed)
-    }
-
     fn advance(&mut self, bytes: u32) {
-        self.read = self.read.wrapping_add(bytes);
-        if let Some(first) = self.held.first_mut() {
-            first.0 = self.read;
-        }
-        self.held.retain(|range| range.0 < range.1);
+        self.ring.advance(bytes);
         // Behind a hole that was filled the next one is as old: one more early chunk asks for it.
-        self.early = if self.held.is_empty() { 0 } else { PATIENCE - 1 };
-        if self.read.wrapping_sub(self.acked) >= ACK_EVERY && self.reply.is_none() {
+        self.early = if self.ring.is_empty() { 0 } else { PATIENCE - 1 };
+        if self.ring.read().wrapping_sub(self.acked) >= ACK_EVERY && self.reply.is_none() {
             self.reply = Some(ACK);
         }
     }
 
     fn hello(&mut self) -> Step {
-        let Some(bytes) = self.fixed::<HELLO>() else { return Step::Idle };
+        let Some(bytes) = self.ring.fixed::<HELLO>() else { return Step::Idle };
         let (body, sum) = bytes.split_at(HELLO - 4);
         let mut at = Take(body);
         let head = (at.array::<2>(), at.array::<2>(), at.array().map(StoreId), at.u64(), at.u64());
@@ -497,7 +427,7 @@ impl<'b, C: Checksum> Receiver<'b, C> {
     }
 
     fn length(&mut self, bits: u32, shift: u32) -> Step {
-        let Some(byte) = self.window(1).first().copied() else { return Step::Idle };
+        let Some(byte) = self.ring.window(1).first().copied() else { return Step::Idle };
         let bits = bits | u32::from(byte & 0x7f) << shift;
         if shift > 21 || (self.lsn > self.last && byte != 0) {
             return Step::Failed(Failure::Broken);
@@ -524,15 +454,14 @@ impl<'b, C: Checksum> Receiver<'b, C> {
 
     fn body(&mut self, len: u32) -> Step {
         if self.filled < len {
-            let bytes = self.window((len - self.filled) as usize);
+            let bytes = self.ring.window((len - self.filled) as usize);
             let Ok(taken) = u32::try_from(bytes.len()) else { return Step::Idle };
             if taken == 0 {
                 return Step::Idle;
             }
             let crc = C::extend(self.crc, bytes);
-            let start = self.read as usize % self.ring.len().max(1);
             let to = self.record.iter_mut().skip(self.filled as usize);
-            to.zip(self.ring.iter().skip(start)).take(taken as usize).for_each(|(slot, byte)| *slot = *byte);
+            to.zip(bytes).for_each(|(slot, byte)| *slot = *byte);
             self.crc = crc;
             self.filled += taken;
             self.offset = self.offset.wrapping_add(taken);
@@ -551,7 +480,7 @@ impl<'b, C: Checksum> Receiver<'b, C> {
     }
 
     fn end(&mut self) -> Step {
-        let Some([n0, n1, n2, n3, c0, c1, c2, c3]) = self.fixed::<END>() else { return Step::Idle };
+        let Some([n0, n1, n2, n3, c0, c1, c2, c3]) = self.ring.fixed::<END>() else { return Step::Idle };
         let right = u32::from_le_bytes([n0, n1, n2, n3]) == self.items
             && u32::from_le_bytes([c0, c1, c2, c3]) == self.crc
             && self.lsn == self.last.next();

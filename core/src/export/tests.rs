@@ -412,7 +412,7 @@ fn four_bytes_of_twenty_are_overhead_and_a_drop_costs_one_chunk() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
     #[test]
     fn whatever_the_link_does_each_record_arrives_once(
         sizes in proptest::collection::vec(prop_oneof![8 => 0..200_usize, 1 => 0..5000_usize], 0..60),
