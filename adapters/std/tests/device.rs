@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
+use proptest::prelude::*;
 use strandline::archive::{self, Level, Writing};
 use strandline::core::archive::Header;
 use strandline::core::archive::entry::{Entry, Stamp};
@@ -226,4 +227,46 @@ fn records_that_the_device_dropped_are_a_gap() {
     device.exporter.offer(Offer { first: Lsn(11), last: Lsn(30) });
     let imported = run(&mut device, directory.path()).unwrap();
     assert_eq!((imported.gaps, imported.records), (vec![(Lsn(1), Lsn(11))], 20));
+}
+
+#[test]
+fn a_partial_file_that_outlived_its_archive_is_dropped() {
+    let directory = tempdir().unwrap();
+    let partial = directory.path().join("pump-7.partial");
+    let mut device = Device::new(STORE, records(300), 1);
+    device.unplugged_after = 100;
+    run(&mut device, directory.path()).unwrap_err();
+    let kept = fs::read(&partial).unwrap();
+    run(&mut Device::new(STORE, records(300), 1), directory.path()).unwrap();
+    fs::write(&partial, kept).unwrap();
+    let imported = run(&mut Device::new(STORE, records(310), 1), directory.path()).unwrap();
+    assert_eq!((imported.records, imported.lsns), (10, Some((Lsn(301), Lsn(310)))));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+    #[test]
+    fn whatever_became_of_the_partial_file_the_archive_is_right(
+        place in any::<prop::sample::Index>(),
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+        cut: bool,
+    ) {
+        let records = records(120);
+        let directory = tempdir().unwrap();
+        let partial = directory.path().join("pump-7.partial");
+        let mut device = Device::new(STORE, records.clone(), 1);
+        device.unplugged_after = 100;
+        run(&mut device, directory.path()).unwrap_err();
+        let mut bytes = fs::read(&partial).unwrap();
+        let at = place.index(bytes.len());
+        if cut {
+            bytes.truncate(at);
+        }
+        let end = bytes.len().min(at + noise.len());
+        bytes.splice(at..end, noise);
+        fs::write(&partial, bytes).unwrap();
+        let archive = run(&mut Device::new(STORE, records.clone(), 1), directory.path()).unwrap().archive.unwrap();
+        prop_assert!(fs::read(archive).unwrap() == direct(tempdir().unwrap().path(), &records));
+    }
 }
