@@ -67,6 +67,8 @@ pub struct Exporter<C> {
     paced: bool,
     /// Number of the last reply that moved a cursor.
     count: u8,
+    /// The first record that was there, and where the session starts.
+    first: Lsn,
     start: Cursor,
     /// The LSN behind the last one of the session, where the end stands; its successor is behind the end.
     until: u64,
@@ -99,6 +101,7 @@ impl<C: Checksum> Exporter<C> {
             active: false,
             paced: false,
             count: 0,
+            first: offer.first,
             start,
             until: 0,
             next: start,
@@ -135,7 +138,8 @@ impl<C: Checksum> Exporter<C> {
 
     fn open(&mut self, session: u16, wanted: u64, offset: u32) {
         self.until = self.offer.last.next().0;
-        let lsn = wanted.max(self.offer.first.0).min(self.until);
+        self.first = self.offer.first;
+        let lsn = wanted.max(self.first.0).min(self.until);
         self.start = Cursor { position: 0, lsn, offset: if lsn == wanted { offset } else { 0 } };
         self.session = session;
         self.seed = session_seed(self.store, session);
@@ -326,7 +330,7 @@ impl<C: Checksum> Exporter<C> {
     fn hello(&self) -> [u8; HELLO] {
         let mut hello = [0; HELLO];
         let session = self.session.to_le_bytes();
-        let (first, last) = (self.offer.first.0.to_le_bytes(), (self.until - 1).to_le_bytes());
+        let (first, last) = (self.first.0.to_le_bytes(), self.until.wrapping_sub(1).to_le_bytes());
         let parts = session.iter().chain(&[VERSION, 0]).chain(&self.store.0).chain(&first).chain(&last);
         hello.iter_mut().zip(parts).for_each(|(slot, byte)| *slot = *byte);
         let (body, sum) = hello.split_at_mut(HELLO - 4);
