@@ -24,7 +24,7 @@
 //! `examples/by_hand.rs` is the whole of it with a map of vectors as the disk.
 //!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
-//! [`snapshot`], [`manifest`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
+//! [`snapshot`], [`manifest`], [`archive`], [`export`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
 //! [`recovery`] (the machines) ← [`lower`].
 //!
 //! [`finish`]: recovery::Recovery::finish
@@ -39,7 +39,9 @@
 extern crate std;
 
 pub mod action;
+pub mod archive;
 pub mod codec;
+pub mod export;
 pub mod geometry;
 pub mod lower;
 pub mod manifest;

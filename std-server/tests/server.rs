@@ -2,6 +2,8 @@
 
 #[path = "server/http.rs"]
 mod http;
+#[path = "server/import_device.rs"]
+mod import_device;
 #[path = "server/loading.rs"]
 mod loading;
 #[path = "server/process.rs"]

@@ -6,22 +6,25 @@ set -eu
 cd "$(dirname "$0")"
 target=${1:-thumbv7em-none-eabi}
 out=${CARGO_TARGET_DIR:-target}/$target/release/libsize_probe.a
-image=$(dirname "$out")/size-probe.elf
 linker=$(find "$(rustc --print sysroot)" -name rust-lld -type f | head -n 1)
-# The driver and the application are addresses that the image does not hold.
-outside="flash_erase flash_program flash_read next_record replayed a_panic_can_be_reached"
-polled_again='panic_const_async_fn_resumed|panicking9panic_fmt|rust_begin_unwind|a_panic_can_be_reached' 
+# The driver, the link and the application are addresses that the image does not hold.
+outside="flash_erase flash_program flash_read next_record replayed link_send link_receive a_panic_can_be_reached"
+panics='panic|unwrap_failed|expect_failed|index_fail|len_mismatch'
+polled_again='panic_const_async_fn_resumed|panicking9panic_fmt|rust_begin_unwind|a_panic_can_be_reached'
 
-probe() {
-    name=$1 features=$2
+# Links the image of some features with what they begin with, and prints its size under a name.
+measure() {
+    features=$1 name=$2
+    image=$(dirname "$out")/size-probe-$features.elf
     cargo rustc --quiet --release --target "$target" --features "$features"
     set -- --gc-sections --entry probe -o "$image"
+    case $features in *export) set -- "$@" --undefined export ;; esac
     for symbol in $outside; do
         set -- "$@" --defsym "$symbol=0x10000000"
     done
     "$linker" -flavor gnu "$@" "$out"
-    if nm "$image" | grep -E 'panic|unwrap_failed|expect_failed|index_fail|copy_from_slice' | grep -vE "$polled_again"; then
-        echo "size-probe: a panic can be reached" >&2
+    if nm "$image" | grep -E "$panics" | grep -vE "$polled_again"; then
+        echo "size-probe: $name: a panic can be reached" >&2
         exit 1
     fi
     size -A "$image" | awk -v name="$name" -v target="$target" '
@@ -29,5 +32,6 @@ probe() {
         END { if (bytes == 0) exit 1; printf "%s, %s, opt z: %d bytes of .text + .rodata\n", name, target, bytes }'
 }
 
-probe "log only" log
-probe "log and snapshot" snapshot
+measure log "log only"
+measure snapshot "log and snapshot"
+measure snapshot,export "log, snapshot and export"

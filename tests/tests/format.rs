@@ -131,7 +131,8 @@ fn root() -> PathBuf {
 }
 
 fn image(path: &str) -> Vec<u8> {
-    fs::read(root().join("tests/golden").join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    let place = if path.starts_with("archives/") { "tests" } else { "tests/golden" };
+    fs::read(root().join(place).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 fn page(path: &str) -> String {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 7] = [
     &["types", "geometry", "error", "table"],
     &["codec"],
-    &["wal", "snapshot", "manifest", "archive"],
+    &["wal", "snapshot", "manifest", "archive", "export"],
     &["retention", "restore"],
     &["action"],
     &["staging", "media", "store", "recovery"],

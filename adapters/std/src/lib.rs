@@ -18,8 +18,10 @@ compile_error!(
     "strandline supports Linux and macOS: file and directory syncs of other systems are not implemented"
 );
 
+pub mod archive;
 mod check;
 mod cow;
+pub mod device;
 mod dir;
 mod driver;
 mod durable;

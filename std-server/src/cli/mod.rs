@@ -4,6 +4,7 @@
 //!   std-server [serve] [FLAGS] [--discard-from LSN]     ../serve.rs
 //!   std-server verify [FLAGS]                           verify.rs
 //!   std-server inspect FILE                             inspect.rs
+//!   std-server import-device --from PATH --out DIR      import_device.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
 //! ```
@@ -11,6 +12,7 @@
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod import_device;
 mod inspect;
 mod verify;
 
@@ -31,6 +33,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
         Command::Verify(flags) => with_config(&flags, |loaded| verify::run(&loaded)),
         Command::Inspect { file } => inspect::run(&file),
+        Command::ImportDevice(args) => import_device::run(&args),
         Command::Config { action } => config::run(action),
     }
 }
@@ -57,6 +60,9 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Take a device's log over a serial line, a FIFO or from a captured file, and keep it as an archive: exit code 0 (everything
+    /// is there), 1 (not)
+    ImportDevice(import_device::ImportArgs),
     /// Check or show the configuration
     Config {
         #[command(subcommand)]

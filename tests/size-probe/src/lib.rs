@@ -15,3 +15,6 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 #[cfg(feature = "log")]
 mod log;
+
+#[cfg(feature = "export")]
+mod export;

@@ -1,0 +1,336 @@
+//! Reads an archive from windows: its end, its front, then blocks in any order.
+//!
+//! ```text
+//!  | prologue | HEADER | block | STAMPS | ... | INDEX | SEEK TABLE |
+//!                                                        '- Tail -'   1. Tail::read: where the index is
+//!                                             '------- Index -----'   2. Index::read: header, rows
+//!  '---- check_front --'                                              3. the front says the same
+//!                      '-- check_block --'                            4. a block and its stamps verify
+//!                        content ─► entries                           5. decoded, its entries one by one
+//! ```
+//!
+//! Three levels of verification follow: *quick* is 1 to 3, *blocks* adds 4 for every block, *full* adds 5 and compares what is
+//! counted with the header ([`Audit`]). Every bit of an archive is under a checksum, or is compared with what it must be. Files of
+//! SnelDB have neither index nor stamps: decompressed, they are a [`super::Prologue`] and [`Entry`]s.
+
+use super::entry::Entry;
+use super::pack::Stop;
+use super::stamps::StampReader;
+use super::{BlockRow, HEADER_TAG, Header, INDEX_TAG, MAX_BLOCK, PROLOGUE, Prologue, ROW_BYTES, Totals};
+use super::{Unreadable, zstd};
+use crate::codec::check::{Checksum, Seed};
+use crate::codec::extent::Take;
+use crate::types::Lsn;
+
+/// Bytes at the end of a file that [`Tail::read`] wants.
+pub const TAIL_BYTES: usize = zstd::SEEK_ROW + zstd::SEEK_FOOT;
+
+const CRC: usize = 4;
+const INDEX_HEAD: usize = zstd::SKIPPABLE_HEAD + INDEX_TAG.len() + 4 + 4;
+
+/// Where the index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Offset of the index; it and the seek table reach to the end of the file.
+    pub offset: u64,
+    /// Bytes from there to the end of the file.
+    pub bytes: u64,
+    /// Bytes of the index alone.
+    index: u32,
+}
+
+impl Tail {
+    /// Finds the index from the last [`TAIL_BYTES`] bytes of a file.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`]: the file does not end as an archive of ours does.
+    pub fn read(window: &[u8], file_bytes: u64) -> Result<Self, Unreadable> {
+        let find = || {
+            let (rest, foot) = window.split_last_chunk::<{ zstd::SEEK_FOOT }>()?;
+            let last = rest.last_chunk::<{ zstd::SEEK_ROW }>()?;
+            let rows = zstd::seek_rows(foot).filter(|rows| *rows >= 3 && rows % 2 == 1)?;
+            let index = u32::from_le_bytes(*last.first_chunk()?);
+            let table = zstd::SKIPPABLE_HEAD + zstd::SEEK_FOOT;
+            let bytes = u64::from(rows) * zstd::SEEK_ROW as u64 + table as u64 + u64::from(index);
+            Some(Self { offset: file_bytes.checked_sub(bytes)?, bytes, index })
+        };
+        find().ok_or(Unreadable::Damaged)
+    }
+}
+
+/// What the end of an archive says.
+#[derive(Clone, Copy, Debug)]
+pub struct Index<'w> {
+    /// Whose it is and what is in it.
+    pub header: Header<'w>,
+    map: &'w [u8],
+    rows: &'w [u8],
+    prologue_crc: u32,
+    /// Bytes of the prologue's and the header's frames.
+    front: (u32, u32),
+}
+
+impl<'w> Index<'w> {
+    /// Reads the `tail.bytes` bytes at `tail.offset`.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn read<C: Checksum>(tail: Tail, window: &'w [u8]) -> Result<Self, Unreadable> {
+        let split = usize::try_from(tail.index).ok().and_then(|index| window.split_at_checked(index));
+        let (frame, table) = split.ok_or(Unreadable::Damaged)?;
+        let parts = Self::parts::<C>(tail, frame).ok_or(Unreadable::Damaged)?;
+        let (map, rows) = parts;
+        let (header, prologue_crc) = Header::decode(map)?;
+        let index = Self { header, map, rows, prologue_crc, front: (0, 0) };
+        index.compare(tail, table).ok_or(Unreadable::Damaged)
+    }
+
+    /// The header's map and the rows, if the frame verifies.
+    fn parts<C: Checksum>(tail: Tail, frame: &'w [u8]) -> Option<(&'w [u8], &'w [u8])> {
+        let (body, crc) = frame.split_last_chunk::<CRC>()?;
+        let content = tail.index.checked_sub(u32::try_from(zstd::SKIPPABLE_HEAD).ok()?)?;
+        let mut at = Take(body);
+        if C::extend(Seed::HEADER.at(tail.offset), body).to_le_bytes() != *crc
+            || at.array()? != zstd::skippable_head(zstd::SKIPPABLE, content)
+            || at.array()? != INDEX_TAG
+        {
+            return None;
+        }
+        let (map, rows) = (at.u32()?, at.u32()?);
+        let (map, of_rows) = body.get(INDEX_HEAD..)?.split_at_checked(usize::try_from(map).ok()?)?;
+        let expected = usize::try_from(rows).ok()?.checked_mul(ROW_BYTES)?;
+        (of_rows.len() == expected).then_some((map, of_rows))
+    }
+
+    /// Compares the rows with each other, with the header and with the seek table, which is known to the byte.
+    fn compare(mut self, tail: Tail, table: &[u8]) -> Option<Self> {
+        let rows = u32::try_from(self.blocks()).ok()?.checked_mul(2)?.checked_add(3)?;
+        let bytes = usize::try_from(rows).ok()?.checked_mul(zstd::SEEK_ROW)? + zstd::SEEK_FOOT;
+        let mut at = Take(table);
+        if at.array()? != zstd::skippable_head(zstd::SEEK_TABLE, u32::try_from(bytes).ok()?) {
+            return None;
+        }
+        let content = u32::try_from(PROLOGUE).ok()?;
+        let mut front = || {
+            let (encoded, size) = (at.u32()?, at.u32()?);
+            Some((encoded, size))
+        };
+        let (prologue, header) = (front()?, front()?);
+        if (prologue.1, header.1) != (content, 0) {
+            return None;
+        }
+        self.front = (prologue.0, header.0);
+        let mut next = u64::from(prologue.0) + u64::from(header.0);
+        let (mut entries, mut lsn) = (0_u32, None);
+        for row in self.rows() {
+            let adds_up = row.offset == next && row.entries > 0 && row.raw as usize <= MAX_BLOCK;
+            let seek = [zstd::seek_row(row.encoded, row.raw), zstd::seek_row(row.stamps, 0)];
+            if !adds_up || lsn >= Some(row.first) || [at.array()?, at.array()?] != seek {
+                return None;
+            }
+            lsn = Some(row.first);
+            next = next.checked_add(u64::from(row.encoded) + u64::from(row.stamps))?;
+            entries = entries.checked_add(row.entries)?;
+        }
+        let end = (at.array()?, at.array()?);
+        let ends = end == (zstd::seek_row(tail.index, 0), zstd::seek_foot(rows)) && at.0.is_empty();
+        (ends && next == tail.offset && entries == self.header.totals.entries).then_some(self)
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.rows.len() / ROW_BYTES
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = BlockRow> + use<'w> {
+        self.rows.chunks_exact(ROW_BYTES).filter_map(BlockRow::decode)
+    }
+
+    /// The row of a block, counted from 0.
+    #[must_use]
+    pub fn row(&self, block: usize) -> Option<BlockRow> {
+        let from = block.checked_mul(ROW_BYTES)?;
+        BlockRow::decode(self.rows.get(from..from.checked_add(ROW_BYTES)?)?)
+    }
+
+    /// The block that holds an LSN, or the place where it would be: the last block that does not begin above it.
+    #[must_use]
+    pub fn block_of(&self, lsn: Lsn) -> usize {
+        let (mut low, mut high) = (0, self.blocks());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row(middle).is_some_and(|row| row.first <= lsn) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low.saturating_sub(1)
+    }
+
+    /// Bytes at the start of the file that [`Self::check_front`] wants.
+    #[must_use]
+    pub fn front_bytes(&self) -> u64 {
+        u64::from(self.front.0) + u64::from(self.front.1)
+    }
+
+    /// Checks that the front of the file says what the index says.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`].
+    pub fn check_front<C: Checksum>(&self, window: &[u8]) -> Result<(), Unreadable> {
+        self.front::<C>(window).ok_or(Unreadable::Damaged)
+    }
+
+    fn front<C: Checksum>(&self, window: &[u8]) -> Option<()> {
+        let (prologue, frame) = window.split_at_checked(usize::try_from(self.front.0).ok()?)?;
+        let mut content = [0; PROLOGUE];
+        zstd::decode_raw(prologue, &mut content)?;
+        let (version_1, used) = Prologue::decode(&content).ok()?;
+        let (body, crc) = frame.split_last_chunk::<CRC>()?;
+        let bytes = self.front.1.checked_sub(u32::try_from(zstd::SKIPPABLE_HEAD).ok()?)?;
+        let mut at = Take(body);
+        let good = C::extend(0, prologue) == self.prologue_crc
+            && version_1 == self.header.prologue()
+            && used == PROLOGUE
+            && at.array()? == zstd::skippable_head(zstd::SKIPPABLE, bytes)
+            && at.array()? == HEADER_TAG
+            && at.0 == self.map
+            && C::extend(Seed::HEADER.at(u64::from(self.front.0)), body).to_le_bytes() == *crc;
+        good.then_some(())
+    }
+
+    /// Checks block `number` and its stamps in the window of `row.encoded + row.stamps` bytes at `row.offset`.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`].
+    pub fn check_block<'b, C: Checksum>(
+        &self,
+        number: usize,
+        window: &'b [u8],
+    ) -> Result<Block<'b>, Unreadable> {
+        let check = || {
+            let row = self.row(number)?;
+            let (frame, stamps) = window.split_at_checked(usize::try_from(row.encoded).ok()?)?;
+            let right = stamps.len() as u64 == u64::from(row.stamps);
+            if !right || C::extend(0, frame) != row.encoded_crc {
+                return None;
+            }
+            let at = row.offset + u64::from(row.encoded);
+            let stamps = StampReader::new::<C>(stamps, u32::try_from(number).ok()?, at)?;
+            (stamps.left() == row.entries).then_some(Block { row, frame, stamps })
+        };
+        check().ok_or(Unreadable::Damaged)
+    }
+}
+
+/// Whether a file that does not end as an archive of ours begins as one: then it is damaged, and not SnelDB's. `window` is the
+/// first few hundred bytes.
+#[must_use]
+pub fn begins_as_ours(window: &[u8]) -> bool {
+    let prologue = zstd::RAW_HEAD + zstd::BLOCK_HEAD + PROLOGUE + zstd::CHECKSUM;
+    let mut at = Take(window.get(prologue..).unwrap_or_default());
+    let magic = at.u32() == Some(zstd::SKIPPABLE);
+    let _ = at.u32();
+    magic && at.array() == Some(HEADER_TAG)
+}
+
+/// A block that verified, still encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'b> {
+    /// Its row.
+    pub row: BlockRow,
+    /// Its zstd frame.
+    pub frame: &'b [u8],
+    stamps: StampReader<'b>,
+}
+
+impl<'b> Block<'b> {
+    /// Decodes a block that was not compressed to the start of `out`, which has `row.raw` bytes or more, and returns its length.
+    #[must_use]
+    pub fn decode_raw(&self, out: &mut [u8]) -> Option<usize> {
+        zstd::decode_raw(self.frame, out)
+    }
+
+    /// The entries of the block, whose content was decoded.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`]: it is not the content.
+    pub fn entries<'c, C: Checksum>(&self, content: &'c [u8]) -> Result<Entries<'c, 'b>, Unreadable> {
+        let right =
+            content.len() as u64 == u64::from(self.row.raw) && C::extend(0, content) == self.row.raw_crc;
+        right.then_some(Entries { content, stamps: self.stamps, ended: false }).ok_or(Unreadable::Damaged)
+    }
+}
+
+/// The entries of a block. After an error there are no more.
+#[derive(Clone, Debug)]
+pub struct Entries<'c, 'b> {
+    content: &'c [u8],
+    stamps: StampReader<'b>,
+    ended: bool,
+}
+
+impl<'c> Entries<'c, '_> {
+    fn entry(&mut self) -> Result<Entry<'c>, Stop> {
+        let (mut entry, used) = Entry::decode(self.content, super::entry::Stamp::default())?;
+        entry.stamp = self.stamps.stamp(entry.timestamp).ok_or(Stop::Bad)?;
+        self.content = self.content.get(used..).ok_or(Stop::Bad)?;
+        Ok(entry)
+    }
+}
+
+impl<'c> Iterator for Entries<'c, '_> {
+    type Item = Result<Entry<'c>, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        if self.content.is_empty() {
+            self.ended = true;
+            return (!self.stamps.is_spent()).then_some(Err(Unreadable::Damaged));
+        }
+        let entry = self.entry().map_err(|_| Unreadable::Damaged);
+        self.ended = entry.is_err();
+        Some(entry)
+    }
+}
+
+/// Counts what was read, for the last comparison of a full verification.
+#[derive(Clone, Copy, Debug)]
+pub struct Audit {
+    seen: Totals,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { seen: Totals::NONE }
+    }
+}
+
+impl Audit {
+    /// Counts the next entry, of the block with this row.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`]: the LSN does not ascend, or the time is outside of the row's.
+    pub fn count(&mut self, row: &BlockRow, entry: &Entry<'_>) -> Result<(), Unreadable> {
+        let stamp = entry.stamp;
+        let ascends = self.seen.entries == 0 || stamp.lsn > self.seen.lsns.1;
+        if !ascends || stamp.lsn < row.first || stamp.time < row.earliest || stamp.time > row.latest {
+            return Err(Unreadable::Damaged);
+        }
+        self.seen.count(entry);
+        Ok(())
+    }
+
+    /// Whether everything that the header says is there was there.
+    ///
+    /// # Errors
+    /// [`Unreadable::Damaged`].
+    pub fn finish(&self, header: &Header<'_>) -> Result<(), Unreadable> {
+        if self.seen == header.totals { Ok(()) } else { Err(Unreadable::Damaged) }
+    }
+}
