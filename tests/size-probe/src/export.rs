@@ -7,7 +7,7 @@ use strandline_core::types::{Lsn, StoreId};
 
 // The log and the link, which the probe does not count.
 unsafe extern "C" {
-    fn flash_read(block: u32, offset: u32, bytes: *mut u8, len: usize) -> bool;
+    fn flash_read(address: u32, bytes: *mut u8, len: usize) -> bool;
     fn link_send(bytes: *const u8, len: usize);
     fn link_receive(bytes: *mut u8, len: usize) -> usize;
 }
@@ -22,7 +22,7 @@ pub extern "C" fn export() -> u32 {
         match exporter.next_chunk(&mut out) {
             Next::Read(lsn) => {
                 // SAFETY: 64 bytes are lent.
-                if unsafe { flash_read(0, lsn.0 as u32, record.as_mut_ptr(), record.len()) } {
+                if unsafe { flash_read(lsn.0 as u32, record.as_mut_ptr(), record.len()) } {
                     exporter.feed(lsn, &record, &mut out);
                 } else {
                     exporter.gone(offer);
