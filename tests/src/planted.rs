@@ -63,6 +63,12 @@ impl Bug {
         paths.iter().map(|path| Self::read(path)).collect()
     }
 
+    /// Which simulation must find it.
+    #[must_use]
+    pub fn medium(&self) -> &'static str {
+        if self.changes.iter().any(|change| change.file.contains("/nor")) { "nor" } else { "posix" }
+    }
+
     fn read(path: &Path) -> io::Result<Self> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Self::parse(&name, &fs::read_to_string(path)?)
@@ -132,7 +138,7 @@ impl Garden {
     ///
     /// # Errors
     /// Files can't be written, or programs not started.
-    pub fn grow(&self, bug: Option<&Bug>, states: u64) -> io::Result<Fate> {
+    pub fn grow(&self, medium: &str, bug: Option<&Bug>, states: u64) -> io::Result<Fate> {
         self.clear()?;
         for change in bug.iter().flat_map(|bug| &bug.changes) {
             let path = self.copy.join(&change.file);
@@ -152,7 +158,7 @@ impl Garden {
             return Ok(Fate::Unusable(String::from_utf8_lossy(&built.stderr).into_owned()));
         }
         let soaked = Command::new(self.target.join("debug/soak"))
-            .args(["posix", "--brief", "--states", &states.to_string()])
+            .args([medium, "--brief", "--states", &states.to_string()])
             .env_remove("SEED")
             .output()?;
         let said = String::from_utf8_lossy(&soaked.stdout).into_owned();
@@ -181,11 +187,12 @@ impl Garden {
     }
 }
 
-/// The modules of this package that `soak posix` needs.
-const SIMULATION: [&str; 12] = [
+/// The modules of this package that `soak` needs.
+const SIMULATION: [&str; 13] = [
     "boot",
     "chance",
     "coverage",
+    "nor",
     "oracle",
     "posix",
     "script",

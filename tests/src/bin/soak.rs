@@ -43,7 +43,7 @@ fn soak_nor(soak: &Soak, brief: bool) -> ExitCode {
     match all.failure {
         None => ExitCode::SUCCESS,
         Some((seed, broken)) if brief => {
-            println!("SEED={seed}\n{broken}");
+            println!("SEED={seed}\nbroken: {broken}");
             ExitCode::FAILURE
         }
         Some((seed, _)) => replay_nor(seed),

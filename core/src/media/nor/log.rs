@@ -13,10 +13,11 @@
 
 use core::marker::PhantomData;
 
-use super::header::{Erased, Open, put, put_erased};
-use super::port::{Operation, Port, Range, Request, short};
-use super::reader::{LONG_MEMBER, header, verified};
-use super::{Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds};
+use super::header::put;
+use super::port::{Port, short};
+use super::reader::LONG_MEMBER;
+use super::ring::{For, program};
+use super::{Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, holds};
 use crate::codec::check::Checksum;
 use crate::codec::frame::{HEADER, Kind, Slot};
 use crate::types::Lsn;
@@ -40,17 +41,6 @@ pub struct Options {
     /// How many blocks are kept free for the next snapshot. With snapshots of this size there must be three more than twice as
     /// many blocks.
     pub reserve: u8,
-}
-
-/// What a block is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    /// Records.
-    Records,
-    /// A snapshot.
-    Snapshot,
-    /// A RESUME or a manifest, which make room.
-    Repair,
 }
 
 /// A log that is open.
@@ -251,33 +241,6 @@ impl<C: Checksum> Log<C> {
         Ok(open.fence)
     }
 
-    /// The newest block of the log that begins at or before this LSN, or the floor.
-    pub(super) async fn block_with(&self, port: &Port<'_>, lsn: Lsn) -> Result<u32, Error> {
-        // A block that holds no frame yet was opened for one that may have been torn: its fence may be wrong.
-        let (mut low, mut high) = (self.found.floor, self.last.at.sequence.saturating_add(1));
-        let mut run = 0;
-        while high.saturating_sub(low) > 1 {
-            let middle = low.midpoint(high);
-            let (_, open) = self.opened(port, middle).await?;
-            if open.fence <= lsn {
-                (low, run) = (middle, open.run);
-            } else {
-                high = middle;
-            }
-        }
-        // While a snapshot was written, records went into the block before it.
-        Ok(if run > 0 { self.found.floor.max(run.saturating_sub(1)) } else { low })
-    }
-
-    /// The header of a block that must be open under this number.
-    pub(super) async fn opened(&self, port: &Port<'_>, sequence: u32) -> Result<(Erased, Open), Error> {
-        let block = self.volume.geometry.block_of(sequence);
-        match header::<C>(self.volume, port, block).await? {
-            (erased, super::header::Opened::Open(open)) if open.sequence == sequence => Ok((erased, open)),
-            _ => Err(Error::Corrupt(Place { sequence, offset: 0 })),
-        }
-    }
-
     /// Writes what may go, in the RESUME if that comes first.
     pub(super) async fn write_manifest(&mut self, port: &Port<'_>, manifest: Manifest) -> Result<(), Error> {
         if !self.resumed {
@@ -306,133 +269,6 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    /// Erases blocks that are not open, the newest first.
-    pub(super) async fn clear(&mut self, port: &Port<'_>) -> Result<(), Error> {
-        while self.void > 0 {
-            self.erase(port, self.top.saturating_add(u32::from(self.void))).await?;
-            self.void = self.void.saturating_sub(1);
-            self.ahead = self.ahead.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    /// The one repair: goes on behind whatever stands at the end of the log, with what the last frame held, and with a newer
-    /// manifest if one is given.
-    pub(super) async fn resume(&mut self, port: &Port<'_>, newer: Option<Manifest>) -> Result<(), Error> {
-        let geometry = self.volume.geometry;
-        let mut carried = self.last;
-        if let Some(manifest) = newer {
-            carried.holds |= holds::MANIFEST;
-            self.found = manifest;
-        }
-        let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(carried.bytes()));
-        loop {
-            let fresh = self.proved && self.free == geometry.frames_at();
-            let burn = if fresh { 0 } else { geometry.burn() };
-            let bytes = burn.saturating_add(frame);
-            // Behind it there must be room for a witness.
-            if !self.fits(bytes.saturating_add(geometry.burn())) {
-                self.open_anew(port).await?;
-                continue;
-            }
-            self.lay_resume(port, carried, burn).await?;
-            if self.program(port, bytes).await? {
-                break;
-            }
-        }
-        let at = Place { sequence: self.head, offset: self.free.saturating_sub(frame) };
-        // What carries nothing voids everything before it.
-        self.last = Content { at, holds: carried.holds | holds::RESUME, ..carried };
-        if carried.is(holds::MANIFEST) {
-            self.settled = self.found;
-        }
-        self.stays = true;
-        self.resumed = true;
-        Ok(())
-    }
-
-    /// Opens a block for a RESUME that has no room in the head: the next one, or the head again if it holds nothing that counts.
-    async fn open_anew(&mut self, port: &Port<'_>) -> Result<(), Error> {
-        let geometry = self.volume.geometry;
-        let next = self.may_open(self.top.saturating_add(1), For::Repair);
-        // Where the last frame is about to be erased, the head holds none, and nothing rests on it yet.
-        let keeps =
-            self.last.at.sequence.saturating_add(geometry.block_count()) == self.top.saturating_add(1);
-        if self.opens_again() || keeps || (!next && self.goes_back(port).await?) {
-            let ahead = core::mem::take(&mut self.ahead);
-            self.top = self.top.saturating_sub(1);
-            self.head = self.top;
-            self.open(port, For::Repair, 0).await?;
-            self.ahead = ahead;
-            return Ok(());
-        }
-        let word = geometry.word();
-        if next && !self.proved && self.free.saturating_add(word) <= geometry.block_bytes() {
-            port.lay(|scratch| {
-                for byte in scratch.iter_mut().take(word as usize) {
-                    *byte = WITNESS;
-                }
-            });
-            self.program(port, word).await?;
-            self.stays = true;
-        }
-        self.open(port, For::Repair, 0).await
-    }
-
-    /// Whether the head holds only copies of a frame that is still whole in a block before it: then that is the last one again.
-    async fn goes_back(&mut self, port: &Port<'_>) -> Result<bool, Error> {
-        let from = self.last.from;
-        let copied = from.sequence < self.head && self.head == self.top && !self.last.is(holds::MANIFEST);
-        if !copied || verified::<C>(self.volume, port, from, 0, 0).await?.is_none() {
-            return Ok(false);
-        }
-        self.last.at = from;
-        self.last.holds &= !holds::RESUME;
-        Ok(true)
-    }
-
-    /// Brings what the last frame held into the scratch, behind burnt bytes and a RESUME's header.
-    async fn lay_resume(&self, port: &Port<'_>, carried: Content, burn: u32) -> Result<(), Error> {
-        let geometry = self.volume.geometry;
-        let last = self.last;
-        let kept = last.bytes();
-        if last.at.sequence != 0 {
-            // Read again, and so that its records land where the RESUME has them.
-            if verified::<C>(self.volume, port, last.at, 0, 0).await?.is_none() {
-                return Err(Error::Corrupt(last.at));
-            }
-            let start = burn.saturating_add(RESUME_BODY).saturating_sub(last.lead());
-            let len = geometry.frame_bytes(last.lead().saturating_add(kept));
-            let block = geometry.block_of(last.at.sequence);
-            let offset = last.at.offset;
-            port.forget();
-            let (start, len) = (short(start), short(len));
-            port.ask(Request { operation: Operation::Read, block, offset, start, len }).await?;
-        }
-        let lsn = Lsn(self.next.0.saturating_sub(u64::from(carried.count)));
-        let slot = Slot { offset: u64::from(self.free.saturating_add(burn)), lsn: self.next };
-        let framing = self.volume.framing::<C>(self.head);
-        let payload = RESUME_BODY.saturating_add(carried.bytes()) as usize;
-        let frame = burn as usize..burn as usize + framing.frame_bytes(payload);
-        let manifest = self.found;
-        port.lay(|scratch| {
-            for byte in scratch.iter_mut().take(burn as usize) {
-                *byte = 0;
-            }
-            let frame = scratch.get_mut(frame)?;
-            let body = frame.get_mut(HEADER..)?;
-            let packed = carried.from.offset | u32::from(carried.holds & !holds::RESUME) << 24;
-            put(body, 0, lsn.0.to_le_bytes())?;
-            put(body, 8, carried.from.sequence.to_le_bytes())?;
-            put(body, 12, packed.to_le_bytes())?;
-            if carried.is(holds::MANIFEST) {
-                lay_manifest(manifest, body, RESUME_BODY as usize + usize::from(carried.len));
-            }
-            framing.seal::<C>(Kind::Resume, slot, payload, frame)
-        })
-        .ok_or(Error::NeedsScratch { bytes: burn.saturating_add(geometry.frame_bytes(RESUME_BODY + kept)) })
-    }
-
     /// Seals the frame whose payload stands in the scratch and writes it. Says whether it is durable; if not, a RESUME is due.
     async fn write_frame(&mut self, port: &Port<'_>, kind: Kind, payload: u32) -> Result<bool, Error> {
         let bytes = self.volume.geometry.frame_bytes(payload);
@@ -455,12 +291,6 @@ impl<C: Checksum> Log<C> {
         program::<C>(self.volume, port, place, bytes, self.proved).await
     }
 
-    pub(super) fn fits(&self, bytes: u32) -> bool {
-        // Behind a snapshot the log goes on in a new block.
-        let open = self.head >= self.volume.geometry.first() && self.head >= self.found.floor;
-        open && self.free.saturating_add(bytes) <= self.volume.geometry.block_bytes()
-    }
-
     /// Whether a record's frame finds room, with the RESUME before it. What is left for repairs is not for records.
     fn check_room(&self, bytes: u32) -> Result<(), Error> {
         let geometry = self.volume.geometry;
@@ -480,130 +310,6 @@ impl<C: Checksum> Log<C> {
         }
         if self.may_open(block, For::Records) { Ok(()) } else { Err(self.full()) }
     }
-
-    /// Whether the head holds nothing that counts: it is opened again.
-    fn opens_again(&self) -> bool {
-        !self.stays && self.head == self.top && self.head >= self.volume.geometry.first()
-    }
-
-    fn full(&self) -> Error {
-        match self.options.policy {
-            Policy::Reject => Error::Full,
-            Policy::AskForSnapshot | Policy::DropOldest => Error::NeedsSnapshot,
-        }
-    }
-
-    /// Whether the oldest records may be given up.
-    pub(super) fn drops(&self) -> bool {
-        self.options.policy == Policy::DropOldest && self.settled.run == 0 && self.found.run == 0
-    }
-
-    /// Whether a block can be opened, such that enough is free behind it.
-    pub(super) fn may_open(&self, sequence: u32, purpose: For) -> bool {
-        let drops = self.drops();
-        // The next snapshot may be as large as the last one.
-        let reserve = u32::from(self.options.reserve).max(self.settled.run);
-        let behind = match purpose {
-            For::Records | For::Repair if drops => return sequence < u32::MAX >> 1,
-            For::Records => 3 + reserve,
-            For::Snapshot => 2,
-            For::Repair => 1,
-        };
-        let end = self.settled.floor.saturating_add(self.volume.geometry.block_count());
-        sequence < u32::MAX >> 1 && sequence.saturating_add(behind) <= end
-    }
-
-    /// The floor that the block of this sequence number declares. What a snapshot's blocks say goes when they are void.
-    fn floor_of(&self, sequence: u32, run: u32) -> u32 {
-        let drops = self.drops() && run == 0;
-        let spared = sequence.saturating_add(2).saturating_sub(self.volume.geometry.block_count());
-        if drops { self.settled.floor.max(spared) } else { self.settled.floor }
-    }
-
-    /// Opens the block behind the newest: for a snapshot, the one that begins with block `run`; else as the head.
-    pub(super) async fn open(&mut self, port: &Port<'_>, purpose: For, run: u32) -> Result<(), Error> {
-        if run == 0 {
-            self.give_up_unnamed();
-            self.clear(port).await?;
-        }
-        let sequence = self.top.saturating_add(1);
-        if !self.may_open(sequence, purpose) {
-            return Err(self.full());
-        }
-        if self.ahead == 0 {
-            self.erase(port, sequence).await?;
-        }
-        self.ahead = self.ahead.saturating_sub(1);
-        let floor = self.floor_of(sequence, run);
-        let open = Open { sequence, fence: self.next, floor, run };
-        let volume = self.volume;
-        let (at, end) = (volume.geometry.open_at(), volume.geometry.frames_at());
-        let bytes = end.saturating_sub(at);
-        let laid = port.lay(|scratch| open.put::<C>(volume, scratch.get_mut(..bytes as usize)?));
-        laid.ok_or(Error::NeedsScratch { bytes })?;
-        program::<C>(volume, port, Place { sequence, offset: at }, bytes, true).await?;
-        self.top = sequence;
-        if floor > self.settled.floor {
-            self.settled = Manifest { floor, run: 0 };
-            if floor > self.found.floor {
-                self.found = self.settled;
-            }
-        }
-        if run == 0 {
-            self.head = sequence;
-            self.free = end;
-            self.proved = true;
-            self.stays = false;
-        }
-        Ok(())
-    }
-
-    /// Erases a block and writes its erase part.
-    pub(super) async fn erase(&mut self, port: &Port<'_>, sequence: u32) -> Result<(), Error> {
-        let volume = self.volume;
-        let block = volume.geometry.block_of(sequence);
-        let bytes = volume.geometry.open_at();
-        let range = Range { block, offset: 0, len: bytes, limit: bytes };
-        let start = port.want(volume.geometry.word(), range).await?;
-        let laid = port.lay(|scratch| {
-            let part = scratch.get_mut(start..start + bytes as usize)?;
-            let erases = match super::header::take_erased::<C>(volume, part) {
-                Erased::Ours(erases) => erases.saturating_add(1),
-                // Every lap erases each block about once.
-                _ => sequence.checked_div(volume.geometry.block_count()).unwrap_or_default(),
-            };
-            put_erased::<C>(volume, erases, scratch.get_mut(..bytes as usize)?)
-        });
-        laid.ok_or(Error::NeedsScratch { bytes })?;
-        port.ask(Request { operation: Operation::Erase, block, offset: 0, start: 0, len: 0 }).await?;
-        program::<C>(volume, port, Place { sequence, offset: 0 }, bytes, true).await?;
-        Ok(())
-    }
-}
-
-/// Programs the first bytes of the scratch and says whether they read back; if that is `sure`, they are not read.
-pub(super) async fn program<C: Checksum>(
-    volume: Volume,
-    port: &Port<'_>,
-    place: Place,
-    bytes: u32,
-    sure: bool,
-) -> Result<bool, Error> {
-    let request = |operation| Request {
-        operation,
-        block: volume.geometry.block_of(place.sequence),
-        offset: place.offset,
-        start: 0,
-        len: short(bytes),
-    };
-    let digest = || port.lay(|scratch| C::extend(0, scratch.get(..bytes as usize).unwrap_or_default()));
-    let written = if sure { 0 } else { digest() };
-    port.ask(request(Operation::Program)).await?;
-    if sure {
-        return Ok(true);
-    }
-    port.ask(request(Operation::Read)).await?;
-    Ok(digest() == written)
 }
 
 /// Payload bytes of a record, or of a group.
@@ -638,7 +344,7 @@ fn lay_records(records: &[&[u8]], scratch: &mut [u8]) {
     }
 }
 
-fn lay_manifest(manifest: Manifest, out: &mut [u8], at: usize) {
+pub(super) fn lay_manifest(manifest: Manifest, out: &mut [u8], at: usize) {
     let fits = put(out, at, manifest.floor.to_le_bytes())
         .and_then(|()| put(out, at + 4, manifest.run.to_le_bytes()));
     debug_assert!(fits.is_some());

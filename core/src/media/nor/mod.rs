@@ -43,6 +43,8 @@ mod mount;
 mod port;
 mod reader;
 mod records;
+mod repair;
+mod ring;
 mod snapshot;
 
 pub use geometry::{Geometry, GeometryError};

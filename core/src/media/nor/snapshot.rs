@@ -10,9 +10,10 @@
 //! blocks. When it is named, everything before its first block may go, and the log goes on in a new block.
 
 use super::header::put;
-use super::log::{For, Log, program};
+use super::log::Log;
 use super::port::{Port, Range, Span};
 use super::reader::verified;
+use super::ring::{For, program};
 use super::{Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, SNAPSHOT_SALT};
 use crate::codec::check::Checksum;
 use crate::codec::extent::Take;
