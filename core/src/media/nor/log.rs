@@ -285,7 +285,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Programs the first bytes of the scratch behind the newest frame. Says whether they read back, if that is in doubt.
-    async fn program(&mut self, port: &Port<'_>, bytes: u32) -> Result<bool, Error> {
+    pub(super) async fn program(&mut self, port: &Port<'_>, bytes: u32) -> Result<bool, Error> {
         let place = Place { sequence: self.head, offset: self.free };
         self.free = self.free.saturating_add(bytes);
         program::<C>(self.volume, port, place, bytes, self.proved).await

@@ -237,8 +237,12 @@ impl Reader {
         self.free = self.at.offset;
         let (mut claimed, mut claimed_by) = (0, 0);
         let mut here = self.at;
+        // A RESUME stands behind burnt bytes, or first in a block that was erased for it.
+        let mut burnt = geometry.burn();
         while here.offset < geometry.block_bytes() {
             let (fill, header) = look(volume, port, here).await?;
+            let expected = burnt >= geometry.burn();
+            burnt = if fill == Some(0) { burnt.saturating_add(word) } else { 0 };
             if fill != Some(ERASED) {
                 self.begun = true;
                 self.witnessed |= fill == Some(WITNESS);
@@ -247,7 +251,7 @@ impl Reader {
                     self.bad = here;
                 }
             }
-            let claim = header.and_then(|header| claim(volume, here, &header));
+            let claim = header.filter(|_| expected).and_then(|header| claim(volume, here, &header));
             if let Some(end) = claim {
                 match frame::<C>(volume, port, here, 0).await? {
                     Some(frame) if frame.content.is(holds::RESUME) => {
