@@ -237,7 +237,7 @@ impl Reader {
         self.free = self.at.offset;
         let (mut claimed, mut claimed_by) = (0, 0);
         let mut here = self.at;
-        // A RESUME stands behind burnt bytes, or first in a block that was erased for it.
+        // What was torn stands first here, or behind burnt bytes: bytes inside it that look like a header claim nothing.
         let mut burnt = geometry.burn();
         while here.offset < geometry.block_bytes() {
             let (fill, header) = look(volume, port, here).await?;
@@ -251,7 +251,7 @@ impl Reader {
                     self.bad = here;
                 }
             }
-            let claim = header.filter(|_| expected).and_then(|header| claim(volume, here, &header));
+            let claim = header.and_then(|header| claim(volume, here, &header));
             if let Some(end) = claim {
                 match frame::<C>(volume, port, here, 0).await? {
                     Some(frame) if frame.content.is(holds::RESUME) => {
@@ -260,7 +260,7 @@ impl Reader {
                     }
                     // Only a RESUME may follow a gap.
                     Some(_) => return Err(Error::Corrupt(self.bad)),
-                    None if end > claimed => {
+                    None if expected && end > claimed => {
                         (claimed, claimed_by) = (end, here.offset.saturating_add(FRAME_HEADER));
                     }
                     None => {}
