@@ -54,7 +54,7 @@ const GATE: [&str; 6] = [
     "corrupt-called-torn",
     "floor-at-newest-snapshot",
     "no-tail-rewrite",
-    "nor-no-witness",
     "nor-nothing-burnt",
+    "nor-void-blocks-kept",
     "sync-covers-later-writes",
 ];
