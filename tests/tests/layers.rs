@@ -15,10 +15,11 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Each package and what it may depend on within the workspace.
-const PACKAGES: [(&str, &[&str]); 4] = [
+const PACKAGES: [(&str, &[&str]); 5] = [
     ("core", &[]),
     ("adapters/std", &["strandline-core"]),
     ("adapters/tokio", &["strandline"]),
+    ("adapters/flash", &["strandline-core"]),
     ("std-server", &["strandline-core", "strandline", "strandline-tokio"]),
 ];
 

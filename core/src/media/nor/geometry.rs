@@ -5,6 +5,7 @@ use crate::geometry::round_up;
 
 /// Sizes of a NOR partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Geometry {
     /// Binary logarithms: they make the handle small.
     word: u8,
@@ -14,6 +15,7 @@ pub struct Geometry {
 
 /// Why sizes are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum GeometryError {
     /// The word is not a power of two up to 256.
     Word,

@@ -24,6 +24,7 @@ use crate::types::Lsn;
 
 /// What happens when the ring is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Policy {
     /// The oldest block is given up, but never the newest snapshot.
     DropOldest,
@@ -35,6 +36,7 @@ pub enum Policy {
 
 /// How a log is to behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Options {
     /// What happens when the ring is full.
     pub policy: Policy,
@@ -169,6 +171,12 @@ impl<C: Checksum> Log<C> {
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.state == State::Busy
+    }
+
+    /// Whether nothing is written before [`Log::remount`]: an operation was dropped, the medium failed, or damage was found.
+    #[must_use]
+    pub fn needs_mount(&self) -> bool {
+        self.state != State::Idle
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {

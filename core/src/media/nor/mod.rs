@@ -49,7 +49,7 @@ mod snapshot;
 
 pub use geometry::{Geometry, GeometryError};
 pub use log::{Log, Options, Policy};
-pub use port::{Fault, Operation, Output, Port, Request, Span};
+pub use port::{Fault, Lent, Operation, Output, Port, Request, Span};
 pub use records::{Backward, Record, Records};
 pub use snapshot::{Snapshot, SnapshotReader};
 
@@ -59,6 +59,7 @@ use crate::types::StoreId;
 
 /// A place in the log. Ordered as the log is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Place {
     /// Sequence number of the block.
     pub sequence: u32,
@@ -69,6 +70,7 @@ pub struct Place {
 /// Why an operation was refused or failed. Whatever it is, what was acknowledged stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
     /// The ring is full and nothing may be given up. Nothing was written; trim, or take a snapshot.
     Full,

@@ -28,8 +28,23 @@ impl<C: Checksum> Log<C> {
         store: StoreId,
         options: Options,
     ) -> Result<Self, Error> {
+        Self::mount_volume(port, Volume::new::<C>(geometry, store), options).await
+    }
+
+    /// Mounts again, after an operation that was dropped or failed.
+    ///
+    /// # Errors
+    /// As [`Log::mount`]; the log is as it was.
+    pub async fn remount(&mut self, port: &Port<'_>) -> Result<(), Error> {
+        let log = Self::mount_volume(port, self.volume, self.options).await?;
+        // A snapshot that was begun before is void.
+        *self = Self { snapshots: self.snapshots.wrapping_add(1), ..log };
+        Ok(())
+    }
+
+    async fn mount_volume(port: &Port<'_>, volume: Volume, options: Options) -> Result<Self, Error> {
         port.forget();
-        let volume = Volume::new::<C>(geometry, store);
+        let geometry = volume.geometry;
         if geometry.max_record(port.capacity() as usize) == 0 || port.capacity() < geometry.frames_at() {
             let bytes = geometry.frames_at() + geometry.burn() + 2 * geometry.word().max(32);
             return Err(Error::NeedsScratch { bytes });

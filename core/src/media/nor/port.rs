@@ -80,6 +80,26 @@ enum Slot {
     Answered(Result<(), Fault>),
 }
 
+/// The scratch, taken out of its port.
+#[derive(Debug)]
+pub struct Lent<'p, 's> {
+    port: &'p Port<'s>,
+    scratch: &'s mut [u8],
+}
+
+impl Lent<'_, '_> {
+    /// The bytes that a request is about.
+    pub fn span(&mut self, request: Request) -> &mut [u8] {
+        request.span(self.scratch)
+    }
+}
+
+impl Drop for Lent<'_, '_> {
+    fn drop(&mut self) {
+        self.port.scratch.set(core::mem::take(&mut self.scratch));
+    }
+}
+
 /// Which bytes of the medium stand at the start of the scratch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
@@ -158,6 +178,16 @@ impl<'s> Port<'s> {
         let value = borrow(scratch);
         self.scratch.set(scratch);
         value
+    }
+
+    /// The scratch, for a driver that waits. It comes back when the guard is dropped.
+    pub fn borrow(&self) -> Lent<'_, 's> {
+        Lent { port: self, scratch: self.scratch.take() }
+    }
+
+    /// The bytes of a record, or of a state.
+    pub fn bytes(&mut self, span: Span) -> &[u8] {
+        span.of(self.scratch.get_mut())
     }
 
     /// Bytes that are lent.

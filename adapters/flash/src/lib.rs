@@ -1,0 +1,48 @@
+//! Strandline on NOR flash: a log and snapshots that survive a power cut at any word. No allocator, no table that grows with the
+//! partition, nothing on the heap.
+//!
+//! 1. Give a [`Log`] a driver (`embedded_storage::nor_flash::NorFlash`), a range of the flash, a [`Config`] with the store's id,
+//!    and scratch. Opening writes nothing. Something else on the partition is refused by name: [`Log::format`] takes it over.
+//! 2. [`Log::append`] returns when the record is durable. [`Log::maintain`] in idle time erases ahead.
+//! 3. Whatever happens (a power cut, a driver that fails, with the feature `async` a future that is dropped), the next operation
+//!    or the next start goes on behind what was acknowledged.
+//!
+//! # What a call costs
+//!
+//! Flash operations at most, with a scratch that holds the largest frame and a block header. A program is a run of words.
+//!
+//! | call | programs | erases | reads |
+//! |---|---|---|---|
+//! | append, `maintain` in time | 2: open part, frame | 0 | 1: in the block that the start found, frames are read back |
+//! | append, without it | 3: erase part, open part, frame | 1 | 1 |
+//! | the first append after a start | 5: also a RESUME, behind burnt words, and a witness where that needs a block of its own | 1 | 4 |
+//! | … after a cut in a snapshot or an opening | one more for each block that was not open | as many | as many |
+//! | maintain | 1 | 1 | 1 |
+//! | trim | 3 | 1 | 2 log2(blocks) + 3 |
+//! | open | 0 | 0 | log2(blocks) + 5, and those of one block |
+//!
+//! A frame is 8 bytes and the record, in whole words; a group takes 8 bytes and one for each record. A block spends 40 bytes on
+//! its header.
+//!
+//! # Example
+//!
+#![doc = concat!("```\n", include_str!("../examples/ring.rs"), "\n```")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "async")]
+pub mod asynch;
+mod config;
+mod error;
+mod handle;
+mod log;
+mod medium;
+mod shared;
+
+pub use config::{Config, ReadFailure};
+pub use error::Error;
+pub use handle::Record;
+pub use log::{Backward, Log, Records, State};
+pub use shared::Shared;
+pub use strandline_core::media::nor::{Error as Refusal, Geometry, GeometryError, Place, Policy, Snapshot};
+pub use strandline_core::types::{Lsn, StoreId};
