@@ -58,7 +58,10 @@ fn the_firmware_example_is_the_one_that_is_compiled() {
     let example = page("adapters/flash/examples/ring.rs");
     let shown = example.split("// ---\n").nth(1).expect("it is between two lines").trim();
     assert!(shown.lines().count() <= 20, "{} lines", shown.lines().count());
-    assert!(page("README.md").contains(&format!("```rust,ignore\n{shown}\n```")), "README.md shows another one");
+    assert!(
+        page("README.md").contains(&format!("```rust,ignore\n{shown}\n```")),
+        "README.md shows another one"
+    );
 }
 
 /// The rows of a table whose first cell is a number: that number, and the first name of the last cell.

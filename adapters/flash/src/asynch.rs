@@ -4,11 +4,11 @@ use core::ops::Range;
 
 use embedded_storage_async::nor_flash::NorFlash;
 use strandline_core::media::nor::{self, Geometry, Snapshot};
-use strandline_core::types::Lsn;
+use strandline_core::types::{Lsn, StoreId};
 
 use crate::handle::{Check, Handle, Reading};
 use crate::medium::Waiting;
-use crate::{Config, Error, Record};
+use crate::{Config, Error, Export, Record};
 
 /// A log on a partition of a flash, over a driver that waits.
 ///
@@ -146,6 +146,27 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Log`] with `Corrupt`; [`Error::Flash`].
     pub async fn snapshot(&mut self) -> Result<Option<State<'_, F>>, Error<F::Error>> {
         Ok(self.handle.snapshot().await?.map(State))
+    }
+
+    /// Prepares to hand the records over a link. `store` is the id that the log was opened with.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub async fn export(&mut self, store: StoreId) -> Result<Export, Error<F::Error>> {
+        self.handle.export(store).await
+    }
+
+    /// Builds the next chunk of an export in `out`, which is as long as the link's unit (12 to 4000 bytes), and says how many
+    /// bytes it has; `None` when nothing is to be sent until a reply arrives.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub async fn next_chunk(
+        &mut self,
+        export: &mut Export,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, Error<F::Error>> {
+        self.handle.next_chunk(export, out).await
     }
 
     /// LSN of the newest record that is durable. The newest one that a start finds is durable after the next write.

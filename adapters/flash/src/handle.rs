@@ -112,9 +112,9 @@ impl<M: Medium> Part<M> {
 
 /// A log that is open, over any driver.
 pub(crate) struct Handle<'s, M: Medium> {
-    part: Part<M>,
-    scratch: &'s mut [u8],
-    log: nor::Log<Check>,
+    pub(crate) part: Part<M>,
+    pub(crate) scratch: &'s mut [u8],
+    pub(crate) log: nor::Log<Check>,
 }
 
 impl<'s, M: Medium> Handle<'s, M> {
@@ -149,7 +149,7 @@ impl<'s, M: Medium> Handle<'s, M> {
     }
 
     /// Mounts again where an operation was dropped or failed.
-    async fn ready(&mut self) -> Done<(), M> {
+    pub(crate) async fn ready(&mut self) -> Done<(), M> {
         if !self.log.needs_mount() {
             return Ok(());
         }

@@ -34,6 +34,7 @@
 pub mod asynch;
 mod config;
 mod error;
+mod export;
 mod handle;
 mod log;
 mod medium;
@@ -41,6 +42,7 @@ mod shared;
 
 pub use config::{Config, ReadFailure};
 pub use error::Error;
+pub use export::{Export, Refused};
 pub use handle::Record;
 pub use log::{Backward, Log, Records, State};
 pub use shared::Shared;
