@@ -23,9 +23,15 @@
 //!
 //! `examples/by_hand.rs` is the whole of it with a map of vectors as the disk.
 //!
+//! NOR flash has no cache, so its log is a machine of its own over the same frames, [`media::nor::Log`]:
+//!
+//! ```text
+//!  append, trim, snapshot, records (async fns) ─► Port ─► Request ─► lower ─► driver ─► flash
+//! ```
+//!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
-//! [`snapshot`], [`manifest`], [`archive`], [`export`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
-//! [`recovery`] (the machines) ← [`lower`].
+//! [`snapshot`], [`manifest`], [`archive`], [`export`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ←
+//! [`staging`], [`media`], [`store`], [`recovery`] (the machines) ← [`lower`].
 //!
 //! [`finish`]: recovery::Recovery::finish
 //! [`append`]: store::Store::append
