@@ -163,12 +163,13 @@ fn sizes_that_cannot_be_used_are_refused_by_name() {
         (256, 1024, 16, BlockBytes),
         (4, 4096, 2, BlockCount),
         (4, 4096, 65_536, BlockCount),
+        (4, 1 << 20, 4096, BlockCount),
     ] {
         let sizes = Geometry::new(word, block_bytes, block_count);
         assert_eq!(sizes, Err(refusal), "{word} {block_bytes} {block_count}");
     }
     for (word, block_bytes, block_count) in
-        [(1, 256, 3), (256, 4096, 3), (32, 128 << 10, 3), (4, 1 << 20, 65_535)]
+        [(1, 256, 3), (256, 4096, 3), (32, 128 << 10, 3), (4, 1 << 20, 4095)]
     {
         assert!(Geometry::new(word, block_bytes, block_count).is_ok(), "{word} {block_bytes} {block_count}");
     }

@@ -186,9 +186,14 @@ impl Setup {
                 Policy::AskForSnapshot,
             ]);
             let scratch = if word == 256 { 4096 } else { chance.pick(&[256, 512, 2048]) };
+            let options = Options { policy, reserve: chance.pick(&[0, 0, 1, 2]) };
+            let snapshots = u32::from(options.reserve).max(u32::from(policy == Policy::AskForSnapshot));
+            if geometry.block_count() < 2 * snapshots + 3 {
+                continue;
+            }
             return Self {
                 geometry,
-                options: Options { policy, reserve: chance.pick(&[0, 1]) },
+                options,
                 scratch,
                 unclean_one_in: chance.one_in(4).then_some(40),
                 snapshots: chance.one_in(2),
@@ -221,6 +226,8 @@ pub struct World {
     suffix: Vec<Vec<u8>>,
     /// Records from this LSN on were not given up by a trim.
     kept: u64,
+    /// The oldest record after the newest trim that was acknowledged: none before it comes back.
+    trimmed: u64,
     /// The base of the newest snapshot that was acknowledged, the one that this boot found, and all that may be there.
     base: Option<u64>,
     found_base: Option<u64>,
@@ -265,6 +272,7 @@ impl World {
             maybe: Vec::new(),
             suffix: Vec::new(),
             kept: 1,
+            trimmed: 1,
             base: None,
             found_base: None,
             states: Vec::new(),
@@ -283,7 +291,7 @@ impl World {
         let mut log = self.start(&port, summary)?;
         for _ in 0..writes {
             match self.write(&mut log, &port, chance, summary) {
-                Ok(()) => {}
+                Ok(()) => self.check_now(&log, &port)?,
                 Err(End::Cut) => {
                     self.interruptions += 1;
                     break;
@@ -313,6 +321,23 @@ impl World {
             8 => self.trim(log, port, chance, summary),
             9 => self.snapshot(log, port, chance, summary),
             _ => self.append(log, port, 1, chance, summary),
+        }
+    }
+
+    /// What is read now is what a start would find now.
+    fn check_now(&self, log: &NorLog, port: &Port<'_>) -> Result<(), String> {
+        let found = self.read(log, port)?;
+        self.check_backward(log, port, &found)?;
+        let again = self.mount(port).map_err(|error| format!("refused without a cut: {error:?}"))?;
+        let mut then = self.read(&again, port)?;
+        for (record, now) in then.records.iter_mut().zip(&found.records) {
+            // A start can't know what this one proved.
+            record.2 = now.2;
+        }
+        let lsns = |found: &Found| found.records.iter().map(|(lsn, ..)| *lsn).collect::<Vec<_>>();
+        match found == then {
+            true => Ok(()),
+            false => Err(format!("read now: {:?}, by another mount: {:?}", lsns(&found), lsns(&then))),
         }
     }
 
@@ -357,6 +382,10 @@ impl World {
         let drops = self.setup.options.policy == Policy::DropOldest;
         if found.snapshot.is_none() && !drops && base + 1 > self.kept {
             return Err(format!("the log begins at {}, records from {} on were kept", base + 1, self.kept));
+        }
+        // A RESUME that begins the oldest block carries what stood last before it.
+        if found.snapshot.is_none() && next > base + 1 && base + 6 < self.trimmed {
+            return Err(format!("the log begins at {}, and was trimmed before {}", base + 1, self.trimmed));
         }
         summary.dropped += u64::from(base > 0);
         for (number, (lsn, record, provisional)) in found.records.iter().enumerate() {
@@ -453,9 +482,28 @@ impl World {
             if !self.setup.snapshots {
                 return Ok(());
             }
-            return self.trim(log, port, chance, summary);
+            let next = log.next_lsn();
+            self.trim_before(log, port, next, chance, summary)?;
+        } else {
+            self.snapshot(log, port, chance, summary)?;
+            if self.base != Some(log.next_lsn().0 - 1) {
+                return Ok(());
+            }
         }
-        self.snapshot(log, port, chance, summary)
+        if self.interruptions > 0 || self.is_small() {
+            return Ok(());
+        }
+        match self.drive(port, log.append(port, &[7]), chance)? {
+            Ok(_) => self.acknowledge(&[vec![7]]),
+            Err(error) => return broken(format!("room was made, and still: {error:?}")),
+        }
+        Ok(())
+    }
+
+    /// In the smallest blocks one repair fills what is kept for it.
+    fn is_small(&self) -> bool {
+        let geometry = self.setup.geometry;
+        geometry.block_bytes() < 512 || geometry.word() > 8
     }
 
     fn trim(
@@ -467,13 +515,28 @@ impl World {
     ) -> Result<(), End> {
         let next = log.next_lsn().0;
         let before = if chance.one_in(2) { next } else { 1 + chance.below(next as usize) as u64 };
+        self.trim_before(log, port, Lsn(before), chance, summary)
+    }
+
+    fn trim_before(
+        &mut self,
+        log: &mut NorLog,
+        port: &Port<'_>,
+        before: Lsn,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), End> {
+        let Lsn(before) = before;
         self.tell(|_| format!("trim before {before}"));
         self.kept = self.kept.max(before);
-        let geometry = self.setup.geometry;
-        let small = geometry.block_bytes() < 512 || geometry.word() > 8;
+        let small = self.is_small();
         match self.drive(port, log.trim(port, Lsn(before)), chance)? {
-            Ok(_) => {
+            Ok(oldest) => {
                 summary.trims += 1;
+                self.trimmed = oldest.0;
+                if self.suffix.is_empty() {
+                    self.acknowledge(&[]);
+                }
                 Ok(())
             }
             // Each cut in a write that makes room takes some of what is kept for it.
@@ -504,7 +567,9 @@ impl World {
             chance.fill(&mut bytes);
             match self.drive(port, log.write_snapshot(port, &mut snapshot, &bytes), chance)? {
                 Ok(()) => state.extend_from_slice(&bytes),
-                Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned) => return Ok(()),
+                Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned | Error::TooFewBlocks { .. }) => {
+                    return Ok(());
+                }
                 Err(error) => return broken(format!("write a snapshot: {error:?}")),
             }
             if chance.one_in(4) {
@@ -522,7 +587,7 @@ impl World {
                 self.found_base = Some(base);
                 Ok(())
             }
-            Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned) => {
+            Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned | Error::TooFewBlocks { .. }) => {
                 self.states.pop();
                 Ok(())
             }

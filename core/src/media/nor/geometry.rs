@@ -21,13 +21,13 @@ pub enum GeometryError {
     Word,
     /// The block is not a power of two from 256 to 1 MiB, or holds no record beside its header.
     BlockBytes,
-    /// There are fewer than 3 or more than 65,535 blocks.
+    /// There are fewer than 3 or more than 65,535 blocks, or 4 GiB or more of them.
     BlockCount,
 }
 
 impl Geometry {
     /// Sizes in bytes: `word` is programmed at once, a power of two up to 256; `block_bytes` are erased at once, a power of two
-    /// from 256 to 1 MiB; `block_count` blocks, 3 to 65,535.
+    /// from 256 to 1 MiB; `block_count` blocks, 3 to 65,535, less than 4 GiB.
     ///
     /// # Errors
     /// Names the first size that can't be used.
@@ -39,7 +39,7 @@ impl Geometry {
         if !block_bytes.is_power_of_two() || block_bytes < 256 || block_bytes > 1 << 20 {
             return Err(GeometryError::BlockBytes);
         }
-        if block_count < 3 || block_count > 65_535 {
+        if block_count < 3 || block_count > 65_535 || block_count > u32::MAX / block_bytes {
             return Err(GeometryError::BlockCount);
         }
         let word = word.trailing_zeros() as u8;

@@ -22,6 +22,8 @@ pub(super) const ERASE_PART: u32 = 16;
 pub(super) const OPEN_PART: u32 = 24;
 
 const VERSION: u8 = 0xd1;
+/// In block 0 while the partition is being formatted.
+const UNFINISHED: u8 = 0xdf;
 /// Set apart from every offset of an open part, which is seeded with the block's index.
 const ERASE_SEED: u64 = 0xffff_ffff;
 
@@ -36,15 +38,23 @@ pub(super) enum Erased {
     OtherStore,
     /// Another format.
     OtherVersion,
+    /// Formatting was cut.
+    Unfinished,
     /// How often the block was erased.
     Ours(u32),
 }
 
 /// Lays out an erase part.
-pub(super) fn put_erased<C: Checksum>(volume: Volume, erases: u32, out: &mut [u8]) -> Option<()> {
+pub(super) fn put_erased<C: Checksum>(
+    volume: Volume,
+    erases: u32,
+    finished: bool,
+    out: &mut [u8],
+) -> Option<()> {
+    let version = if finished { VERSION } else { UNFINISHED };
     let [low, high, ..] = volume.geometry.block_count().to_le_bytes();
     zero(out);
-    put(out, 0, [VERSION, volume.geometry.sizes(), low, high])?;
+    put(out, 0, [version, volume.geometry.sizes(), low, high])?;
     put(out, 4, erases.to_le_bytes())?;
     put(out, 8, volume.label.to_le_bytes())?;
     close::<C>(out, Seed::HEADER.at(ERASE_SEED), 12)
@@ -60,7 +70,9 @@ pub(super) fn take_erased<C: Checksum>(volume: Volume, part: &[u8]) -> Erased {
         return Erased::Absent;
     };
     let count = u32::from(u16::from_le_bytes([low, high]));
-    if version != VERSION {
+    if version == UNFINISHED {
+        Erased::Unfinished
+    } else if version != VERSION {
         Erased::OtherVersion
     } else if found != volume.geometry.sizes() || count != volume.geometry.block_count() {
         Erased::OtherGeometry

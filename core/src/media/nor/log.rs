@@ -133,12 +133,13 @@ impl<C: Checksum> Log<C> {
         let left = self.volume.geometry.block_bytes().saturating_sub(self.free);
         let due = self.resumed && self.stays && self.ahead == 0 && left < within;
         let next = self.top.saturating_add(1);
-        if !due || !self.may_open(next, For::Records) {
+        let free = next < self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        if !due || !free || !self.may_open(next, For::Records) {
             return Ok(());
         }
         self.begin()?;
         let done = self.erase(port, next).await;
-        self.ahead = 1;
+        self.ahead = u16::from(done.is_ok());
         self.end(done)
     }
 
@@ -209,6 +210,7 @@ impl<C: Checksum> Log<C> {
         if !self.resumed {
             self.resume(port, None).await?;
         }
+        self.drop_oldest(port).await?;
         let (kind, holds) = match count {
             1 => (Kind::Record, holds::RECORD),
             _ => (Kind::Group, holds::GROUP),
@@ -229,6 +231,17 @@ impl<C: Checksum> Log<C> {
         Ok(Lsn(self.next.0.saturating_sub(1)))
     }
 
+    /// Where no block that was opened so far gives up the oldest one, because the policy was another, a manifest does.
+    async fn drop_oldest(&mut self, port: &Port<'_>) -> Result<(), Error> {
+        let count = self.volume.geometry.block_count();
+        let next = self.top.saturating_add(1);
+        if self.drops() && next >= self.settled.floor.saturating_add(count) {
+            let floor = next.saturating_add(2).saturating_sub(count).min(self.head);
+            self.write_manifest(port, Manifest { floor, run: 0 }).await?;
+        }
+        Ok(())
+    }
+
     async fn write_trim(&mut self, port: &Port<'_>, before: Lsn) -> Result<Lsn, Error> {
         self.clear(port).await?;
         if self.top < self.volume.geometry.first() {
@@ -243,6 +256,9 @@ impl<C: Checksum> Log<C> {
             let floor = self.block_with(port, before).await?;
             if floor > self.found.floor {
                 self.write_manifest(port, Manifest { floor, run: 0 }).await?;
+            } else if self.found != self.settled {
+                // It is there already, in a frame that may be torn.
+                self.resume(port, None).await?;
             }
         }
         let (_, open) = self.opened(port, self.found.floor).await?;
@@ -303,7 +319,8 @@ impl<C: Checksum> Log<C> {
     fn check_room(&self, bytes: u32) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let (mut free, mut block, mut open) = (self.free, self.head, self.fits(0));
-        let next = self.top.saturating_add(1);
+        let newest = if self.unnamed() { self.head } else { self.top };
+        let next = newest.saturating_add(1);
         if !self.resumed {
             let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(self.last.bytes()));
             if self.fits(geometry.burn().saturating_mul(2).saturating_add(frame)) {

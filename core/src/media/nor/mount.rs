@@ -10,7 +10,7 @@
 //! not verify looks like the end of that rise; what stands behind tells damage from an end.
 
 use super::header::{Erased, Open, Opened};
-use super::log::{Log, Options};
+use super::log::{Log, Options, Policy};
 use super::port::Port;
 use super::reader::{Reader, header, verified};
 use super::{ERASED, Error, Geometry, Manifest, Place, Volume, holds};
@@ -45,6 +45,7 @@ impl<C: Checksum> Log<C> {
     async fn mount_volume(port: &Port<'_>, volume: Volume, options: Options) -> Result<Self, Error> {
         port.forget();
         let geometry = volume.geometry;
+        check_options(geometry, options)?;
         if geometry.max_record(port.capacity() as usize) == 0 || port.capacity() < geometry.frames_at() {
             let bytes = geometry.frames_at() + geometry.burn() + 2 * geometry.word().max(32);
             return Err(Error::NeedsScratch { bytes });
@@ -53,7 +54,7 @@ impl<C: Checksum> Log<C> {
         if let Some(newest) = newest::<C>(volume, port).await? {
             log.find_tail(port, newest).await?;
         }
-        log.look_behind(port).await?;
+        log.check_behind(port).await?;
         Ok(log)
     }
 
@@ -68,11 +69,16 @@ impl<C: Checksum> Log<C> {
         options: Options,
     ) -> Result<Self, Error> {
         port.forget();
+        check_options(geometry, options)?;
         let mut log = Self::start(Volume::new::<C>(geometry, store), options);
-        for block in 0..geometry.block_count() {
-            log.erase(port, geometry.first().saturating_add(block)).await?;
-            log.ahead = log.ahead.saturating_add(1);
+        // Until all are erased, the first one says that this is no log: what is left of an old one must not be taken for it.
+        let first = geometry.first();
+        log.erase_as(port, first, false).await?;
+        for block in 1..geometry.block_count() {
+            log.erase(port, first.saturating_add(block)).await?;
         }
+        log.erase(port, first).await?;
+        log.ahead = u16::try_from(geometry.block_count()).unwrap_or(u16::MAX);
         Ok(log)
     }
 
@@ -173,7 +179,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Damage to the header of the newest block would look like an end before it.
-    async fn look_behind(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    async fn check_behind(&mut self, port: &Port<'_>) -> Result<(), Error> {
         let volume = self.volume;
         let next = self.top.saturating_add(u32::from(self.void)).saturating_add(1);
         match header::<C>(volume, port, volume.geometry.block_of(next)).await?.1 {
@@ -221,6 +227,14 @@ impl<C: Checksum> Log<C> {
     }
 }
 
+/// Snapshots need blocks: the newest one, the log, its repair, the next one, a spare.
+fn check_options(geometry: Geometry, options: Options) -> Result<(), Error> {
+    let asks = options.policy == Policy::AskForSnapshot;
+    let blocks = u32::from(options.reserve).max(u32::from(asks));
+    let needed = blocks.saturating_mul(2).saturating_add(3);
+    if geometry.block_count() < needed { Err(Error::TooFewBlocks { needed }) } else { Ok(()) }
+}
+
 /// The newest block that has an open part. A partition that has none must look erased.
 async fn newest<C: Checksum>(volume: Volume, port: &Port<'_>) -> Result<Option<Open>, Error> {
     let count = volume.geometry.block_count();
@@ -252,6 +266,7 @@ async fn opened<C: Checksum>(volume: Volume, port: &Port<'_>, block: u32) -> Res
         (Erased::OtherGeometry, _) => Err(Error::OtherGeometry),
         (Erased::OtherStore, _) => Err(Error::OtherStore),
         (Erased::OtherVersion, _) => Err(Error::OtherVersion),
+        (Erased::Unfinished, _) => Err(Error::NotFormatted),
         (Erased::Absent | Erased::Ours(_), Opened::Open(open)) => Ok(Some(open)),
         (Erased::Absent | Erased::Ours(_), Opened::Blank | Opened::Bad) => Ok(None),
     }

@@ -213,6 +213,9 @@ impl<'s> Port<'s> {
 
     /// Makes bytes of the medium stand in the scratch and says where they begin.
     pub(super) async fn want(&self, word: u32, range: Range) -> Result<usize, Error> {
+        if range.len == 0 {
+            return Ok(0);
+        }
         let Window { block, offset, len } = self.window.get();
         let len = u32::from(len);
         let inside = len > 0 && block == range.block && range.offset >= offset;
@@ -224,7 +227,8 @@ impl<'s> Port<'s> {
         // Whole words only: some controllers check a word at once.
         let most = self.capacity() & !word.saturating_sub(1);
         if range.len > most {
-            return Err(Error::NeedsScratch { bytes: range.len });
+            let bytes = crate::geometry::round_up(range.len, word);
+            return Err(Error::NeedsScratch { bytes });
         }
         self.lend(|scratch| slide(scratch, skipped as usize, 0, kept as usize));
         let from = range.offset.saturating_add(kept);

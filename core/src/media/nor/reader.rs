@@ -217,14 +217,14 @@ impl Reader {
     }
 
     fn come_out(&mut self, provisional: bool) -> Option<Run> {
+        if !provisional && self.found.floor >= self.settled.floor {
+            self.settled = self.found;
+        }
         if !self.pending {
             return None;
         }
         self.pending = false;
         self.any = true;
-        if !provisional && self.found.floor >= self.settled.floor {
-            self.settled = self.found;
-        }
         let run = Run { lsn: self.next, content: self.last, provisional };
         self.next = self.next.plus(u64::from(self.last.count));
         Some(run)
@@ -424,6 +424,9 @@ fn content(short: &Short, at: Place, payload: &[u8]) -> Option<(Content, Lsn, Ma
             let (sequence, packed) = (rest.u32()?, rest.u32()?);
             content.from = Place { sequence, offset: packed & 0x00ff_ffff };
             let [.., bits] = packed.to_le_bytes();
+            if bits & !(holds::RECORD | holds::GROUP | holds::MANIFEST) != 0 {
+                return None;
+            }
             content.holds = bits | holds::RESUME;
         }
         _ => return None,

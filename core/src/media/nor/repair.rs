@@ -33,11 +33,15 @@ impl<C: Checksum> Log<C> {
     pub(super) async fn resume(&mut self, port: &Port<'_>, newer: Option<Manifest>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let mut carried = self.last;
-        if let Some(manifest) = newer {
+        let manifest = newer.unwrap_or(self.found);
+        if newer.is_some() {
             carried.holds |= holds::MANIFEST;
-            self.found = manifest;
         }
         let frame = geometry.frame_bytes(RESUME_BODY.saturating_add(carried.bytes()));
+        let lent = geometry.burn().saturating_add(frame).saturating_add(geometry.word());
+        if lent > port.capacity() {
+            return Err(Error::NeedsScratch { bytes: lent });
+        }
         loop {
             let fresh = self.proved && self.free == geometry.frames_at();
             let burn = if fresh { 0 } else { geometry.burn() };
@@ -47,7 +51,7 @@ impl<C: Checksum> Log<C> {
                 self.open_anew(port).await?;
                 continue;
             }
-            self.lay_resume(port, carried, burn).await?;
+            self.lay_resume(port, carried, manifest, burn).await?;
             if self.program(port, bytes).await? {
                 break;
             }
@@ -56,7 +60,8 @@ impl<C: Checksum> Log<C> {
         // What carries nothing voids everything before it.
         self.last = Content { at, holds: carried.holds | holds::RESUME, ..carried };
         if carried.is(holds::MANIFEST) {
-            self.settled = self.found;
+            self.found = manifest;
+            self.settled = manifest;
         }
         self.stays = true;
         self.resumed = true;
@@ -104,7 +109,13 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Brings what the last frame held into the scratch, behind burnt bytes and a RESUME's header.
-    async fn lay_resume(&self, port: &Port<'_>, carried: Content, burn: u32) -> Result<(), Error> {
+    async fn lay_resume(
+        &self,
+        port: &Port<'_>,
+        carried: Content,
+        manifest: Manifest,
+        burn: u32,
+    ) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let last = self.last;
         let kept = last.bytes();
@@ -126,7 +137,6 @@ impl<C: Checksum> Log<C> {
         let framing = self.volume.framing::<C>(self.head);
         let payload = RESUME_BODY.saturating_add(carried.bytes()) as usize;
         let frame = burn as usize..burn as usize + framing.frame_bytes(payload);
-        let manifest = self.found;
         port.lay(|scratch| {
             for byte in scratch.iter_mut().take(burn as usize) {
                 *byte = 0;

@@ -76,8 +76,8 @@ impl<C: Checksum> Log<C> {
         // The next snapshot may be as large as the last one.
         let reserve = u32::from(self.options.reserve).max(self.settled.run);
         let behind = match purpose {
-            For::Records | For::Repair if drops => return sequence < u32::MAX >> 1,
-            For::Records => 3 + reserve,
+            For::Records if drops => return sequence < u32::MAX >> 1,
+            For::Records => (3 + reserve).min(self.volume.geometry.block_count() - 1),
             For::Snapshot => 2,
             For::Repair => 1,
         };
@@ -99,8 +99,10 @@ impl<C: Checksum> Log<C> {
             self.clear(port).await?;
         }
         let sequence = self.top.saturating_add(1);
-        if !self.may_open(sequence, purpose) {
-            return Err(self.full());
+        // What is erased for it must have been given up before.
+        let held = sequence >= self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        if held || !self.may_open(sequence, purpose) {
+            return Err(if purpose == For::Records { self.full() } else { Error::Full });
         }
         if self.ahead == 0 {
             self.erase(port, sequence).await?;
@@ -132,6 +134,16 @@ impl<C: Checksum> Log<C> {
 
     /// Erases a block and writes its erase part.
     pub(super) async fn erase(&mut self, port: &Port<'_>, sequence: u32) -> Result<(), Error> {
+        self.erase_as(port, sequence, true).await
+    }
+
+    /// Erases a block; while the partition is being formatted, its erase part says so.
+    pub(super) async fn erase_as(
+        &mut self,
+        port: &Port<'_>,
+        sequence: u32,
+        finished: bool,
+    ) -> Result<(), Error> {
         let volume = self.volume;
         let block = volume.geometry.block_of(sequence);
         let bytes = volume.geometry.open_at();
@@ -144,7 +156,7 @@ impl<C: Checksum> Log<C> {
                 // Every lap erases each block about once.
                 _ => sequence.checked_div(volume.geometry.block_count()).unwrap_or_default(),
             };
-            put_erased::<C>(volume, erases, scratch.get_mut(..bytes as usize)?)
+            put_erased::<C>(volume, erases, finished, scratch.get_mut(..bytes as usize)?)
         });
         laid.ok_or(Error::NeedsScratch { bytes })?;
         port.ask(Request { operation: Operation::Erase, block, offset: 0, start: 0, len: 0 }).await?;

@@ -51,10 +51,7 @@ impl<C: Checksum> Log<C> {
     /// # Errors
     /// [`Error::TooFewBlocks`]; [`Error::Full`]: there is no room for so many.
     pub async fn begin_snapshot(&mut self, port: &Port<'_>, blocks: u32) -> Result<Snapshot, Error> {
-        let needed = blocks.saturating_mul(2).saturating_add(3);
-        if self.volume.geometry.block_count() < needed {
-            return Err(Error::TooFewBlocks { needed });
-        }
+        self.check_blocks(blocks.max(1))?;
         self.begin()?;
         let done = self.make_room(port, blocks).await;
         self.end(done)
@@ -73,6 +70,10 @@ impl<C: Checksum> Log<C> {
     ) -> Result<(), Error> {
         self.begin()?;
         let done = self.write_state(port, snapshot, state).await;
+        if done.is_err() {
+            // Part of the state may be written: nobody may name it.
+            self.snapshots = self.snapshots.wrapping_add(1);
+        }
         self.end(done)
     }
 
@@ -100,10 +101,20 @@ impl<C: Checksum> Log<C> {
         Ok(Some(SnapshotReader { at, first: self.found.floor, base, bytes: 0 }))
     }
 
+    /// Whether a snapshot of so many blocks, the next one, the log and its repair fit.
+    fn check_blocks(&self, blocks: u32) -> Result<(), Error> {
+        let needed = blocks.saturating_mul(2).saturating_add(3);
+        if self.volume.geometry.block_count() < needed { Err(Error::TooFewBlocks { needed }) } else { Ok(()) }
+    }
+
+    /// Whether the blocks behind the head belong to a snapshot that no manifest names.
+    pub(super) fn unnamed(&self) -> bool {
+        self.top > self.head && !(self.found.run > 0 && self.found.floor > self.head)
+    }
+
     /// Blocks behind the head that no manifest names are void.
     pub(super) fn give_up_unnamed(&mut self) {
-        let named = self.found.run > 0 && self.found.floor > self.head;
-        if self.top > self.head && !named {
+        if self.unnamed() {
             self.void = u16::try_from(self.top.saturating_sub(self.head)).unwrap_or(u16::MAX);
             self.top = self.head;
             self.ahead = 0;
@@ -188,6 +199,7 @@ impl<C: Checksum> Log<C> {
             return Err(Error::Abandoned);
         }
         if snapshot.at.offset.saturating_add(geometry.pad(least)) > geometry.block_bytes() {
+            self.check_blocks(self.top.saturating_add(2).saturating_sub(snapshot.first))?;
             self.open(port, For::Snapshot, snapshot.first).await?;
             snapshot.at = Place { sequence: self.top, offset: geometry.frames_at() };
         }
