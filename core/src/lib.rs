@@ -25,7 +25,7 @@
 //!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
 //! [`snapshot`], [`manifest`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ← [`staging`], [`media`], [`store`],
-//! [`recovery`] (the machines) ← [`lower`].
+//! [`recovery`] (the machines) ← [`lower`], [`kv`].
 //!
 //! [`finish`]: recovery::Recovery::finish
 //! [`append`]: store::Store::append
@@ -41,6 +41,7 @@ extern crate std;
 pub mod action;
 pub mod codec;
 pub mod geometry;
+pub mod kv;
 pub mod lower;
 pub mod manifest;
 pub mod media;
