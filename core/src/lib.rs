@@ -31,7 +31,7 @@
 //!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
 //! [`snapshot`], [`manifest`], [`archive`], [`export`] (what bytes mean) ← [`retention`] (what may go) ← [`action`] ←
-//! [`staging`], [`media`], [`store`], [`recovery`] (the machines) ← [`lower`].
+//! [`staging`], [`media`], [`store`], [`recovery`] (the machines) ← [`lower`], [`kv`].
 //!
 //! [`finish`]: recovery::Recovery::finish
 //! [`append`]: store::Store::append
@@ -49,6 +49,7 @@ pub mod archive;
 pub mod codec;
 pub mod export;
 pub mod geometry;
+pub mod kv;
 pub mod lower;
 pub mod manifest;
 pub mod media;

@@ -20,6 +20,7 @@ pub mod posix;
 pub mod process;
 pub mod recorded;
 pub mod script;
+pub mod settings;
 pub mod setup;
 pub mod soak;
 pub mod state;

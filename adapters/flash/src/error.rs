@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use strandline_core::kv;
 use strandline_core::media::nor::{Error as Refusal, GeometryError};
 
 /// Why an operation was refused or failed. The driver's error is `E`. Whatever it is, what was acknowledged stays.
@@ -17,15 +18,32 @@ pub enum Error<E> {
     Partition,
     /// The sizes can't be used.
     Geometry(GeometryError),
-    /// The entries of a map and an update of them need more room than it has.
+    /// The entries of a map and the update of them need more room than it has. Nothing was written.
     MapFull,
-    /// A key is empty or longer than 127 bytes, or a value can't be encoded or decoded.
+    /// The key is empty or longer than 127 bytes, or the value can't be encoded. Nothing was written.
     BadEntry,
+    /// The value has another type.
+    OtherType,
+    /// The partition holds a log that is no map.
+    NotAMap,
 }
 
 impl<E> From<Refusal> for Error<E> {
     fn from(refusal: Refusal) -> Self {
         Self::Log(refusal)
+    }
+}
+
+impl<E> From<kv::Error> for Error<E> {
+    fn from(error: kv::Error) -> Self {
+        match error {
+            kv::Error::Log(refusal) => Self::Log(refusal),
+            kv::Error::Full => Self::MapFull,
+            kv::Error::BadEntry => Self::BadEntry,
+            kv::Error::OtherType => Self::OtherType,
+            // Whatever later versions add is about what was found.
+            _ => Self::NotAMap,
+        }
     }
 }
 
@@ -40,6 +58,8 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
             Self::Geometry(error) => write!(f, "the sizes can't be used: {error:?}"),
             Self::MapFull => f.write_str("the map has no room for the entry"),
             Self::BadEntry => f.write_str("the key or the value can't be kept"),
+            Self::OtherType => f.write_str("the value has another type"),
+            Self::NotAMap => f.write_str("the partition holds a log that is no map"),
         }
     }
 }

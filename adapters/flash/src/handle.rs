@@ -11,6 +11,8 @@
 use core::ops::Range;
 use core::pin::{Pin, pin};
 
+use serde::Serialize;
+use strandline_core::kv;
 use strandline_core::lower::nor::{Step, lower};
 use strandline_core::media::nor::{
     self, Error as Refusal, Fault, Geometry, Output, Port, Request, Snapshot, SnapshotReader, Span,
@@ -48,19 +50,21 @@ impl<M: Medium> Part<M> {
     }
 
     /// Runs an operation of core to its end.
-    pub(crate) async fn run<T>(
+    pub(crate) async fn run<T, R: Into<Error<M::Error>>>(
         &mut self,
         port: &Port<'_>,
         geometry: Geometry,
-        mut operation: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
+        mut operation: Pin<&mut impl Future<Output = Result<T, R>>>,
     ) -> Done<T, M> {
         let mut failed = None;
         loop {
             let request = match port.poll(operation.as_mut()) {
-                Output::Done(Err(Refusal::Medium)) => {
-                    return Err(failed.map_or(Error::Log(Refusal::Medium), Error::Flash));
+                Output::Done(done) => {
+                    return done.map_err(|refusal| match (refusal.into(), failed) {
+                        (Error::Log(Refusal::Medium), Some(error)) => Error::Flash(error),
+                        (refusal, _) => refusal,
+                    });
                 }
-                Output::Done(done) => return done.map_err(Error::Log),
                 Output::Do(request) => request,
             };
             let mut lent = port.borrow();
@@ -322,3 +326,83 @@ pub(crate) fn aligned(scratch: &mut [u8]) -> &mut [u8] {
 
 /// What DMA engines ask for.
 const ALIGNMENT: usize = 4;
+
+/// A map that is open, over any driver.
+pub(crate) struct MapHandle<'s, M: Medium, const BYTES: usize> {
+    part: Part<M>,
+    scratch: &'s mut [u8],
+    map: kv::Kv<Check, BYTES>,
+}
+
+impl<'s, M: Medium, const BYTES: usize> MapHandle<'s, M, BYTES> {
+    pub(crate) async fn open(
+        medium: M,
+        partition: Range<u32>,
+        config: Config<M::Error>,
+        scratch: &'s mut [u8],
+    ) -> Done<Self, M> {
+        let geometry = config.geometry(&medium, &partition)?;
+        let mut part = Part::new(medium, partition.start, config.judge);
+        let scratch = aligned(scratch);
+        let port = Port::new(scratch);
+        let map = part.run(&port, geometry, pin!(kv::Kv::open(&port, geometry, config.store))).await?;
+        Ok(Self { part, scratch, map })
+    }
+
+    pub(crate) async fn format(
+        medium: M,
+        partition: Range<u32>,
+        config: Config<M::Error>,
+        scratch: &'s mut [u8],
+    ) -> Done<Self, M> {
+        let again = Config { judge: config.judge, ..config };
+        let log = Handle::format(medium, partition.clone(), config, &mut *scratch).await?;
+        Self::open(log.into_medium(), partition, again, scratch).await
+    }
+
+    /// Reads again where an operation was dropped or failed.
+    pub(crate) async fn ready(&mut self) -> Done<(), M> {
+        if !self.map.needs_reload() {
+            return Ok(());
+        }
+        let port = Port::new(self.scratch);
+        let geometry = self.map.geometry();
+        self.part.run(&port, geometry, pin!(self.map.reload(&port))).await
+    }
+
+    pub(crate) async fn insert_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Done<(), M> {
+        self.ready().await?;
+        let port = Port::new(self.scratch);
+        let geometry = self.map.geometry();
+        self.part.run(&port, geometry, pin!(self.map.insert_all(&port, pairs))).await
+    }
+
+    pub(crate) async fn insert_value<T: Serialize>(&mut self, key: &[u8], value: &T) -> Done<(), M> {
+        self.ready().await?;
+        let port = Port::new(self.scratch);
+        let geometry = self.map.geometry();
+        self.part.run(&port, geometry, pin!(self.map.insert_value(&port, key, value))).await
+    }
+
+    pub(crate) async fn remove(&mut self, key: &[u8]) -> Done<bool, M> {
+        self.ready().await?;
+        let port = Port::new(self.scratch);
+        let geometry = self.map.geometry();
+        self.part.run(&port, geometry, pin!(self.map.remove(&port, key))).await
+    }
+
+    pub(crate) async fn maintain(&mut self, within: u32) -> Done<(), M> {
+        self.ready().await?;
+        let port = Port::new(self.scratch);
+        let geometry = self.map.geometry();
+        self.part.run(&port, geometry, pin!(self.map.maintain(&port, within))).await
+    }
+
+    pub(crate) fn map(&self) -> &kv::Kv<Check, BYTES> {
+        &self.map
+    }
+
+    pub(crate) fn into_medium(self) -> M {
+        self.part.into_medium()
+    }
+}

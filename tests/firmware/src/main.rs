@@ -12,6 +12,8 @@
 #[cfg(feature = "log")]
 mod app;
 
+#[cfg(feature = "log")]
+use core::cell::RefCell;
 use core::ffi::CStr;
 
 use cortex_m_rt::entry;
@@ -23,45 +25,67 @@ use strandline_firmware::stack::Paint;
 fn main() -> ! {
     let paint = Paint::new();
     let mut words = Words::default();
-    let code = match words.read().ok_or(Fault::Host).and_then(|(path, samples)| run(path, samples, &paint)) {
-        Ok(0) => 0,
-        Ok(refused) => {
-            println!("the medium refused {refused} programs");
-            1
-        }
-        Err(fault) => {
-            println!("stopped: {fault:?}");
-            1
-        }
-    };
+    let code =
+        match words.read().ok_or(stopped(Fault::Host)).and_then(|(path, samples)| run(path, samples, &paint))
+        {
+            Ok(0) => 0,
+            Ok(refused) => {
+                println!("the medium refused {refused} programs");
+                1
+            }
+            Err(error) => {
+                println!("stopped: {error:?}");
+                1
+            }
+        };
     process::exit(code)
 }
 
 /// Runs the sensor. Says how many programs the medium refused.
 #[cfg(feature = "log")]
-fn run(path: &CStr, samples: u32, paint: &Paint) -> Result<u32, Fault> {
-    let (mut app, found) = app::App::open(SemihostFlash::open(path)?)?;
+fn run(path: &CStr, samples: u32, paint: &Paint) -> Result<u32, Stopped> {
+    let part = RefCell::new(SemihostFlash::open(path).map_err(stopped)?);
+    let mut scratch = app::Scratch::new();
+    let (mut app, found) = app::App::open(&part, &mut scratch)?;
     println!(
-        "ready: {} samples, newest {:?}, handle {} bytes",
+        "ready: {} samples, newest {:?}, mark {:?}, handles {} bytes",
         found.samples,
         found.newest,
+        found.mark,
         size_of_val(&app)
     );
     let mut kept = 0;
     while samples == 0 || kept < samples {
         let number = app.keep()?;
         println!("kept {number}");
+        if app.mark(number)? {
+            println!("mark {number}");
+        }
         app.idle()?;
         kept += 1;
     }
-    let counts = app.flash().counts;
+    let counts = part.borrow().counts;
     println!("done: {counts:?}, {} bytes of stack", paint.used_bytes());
     Ok(counts.refused)
 }
 
+/// Why the sensor stops.
+#[cfg(feature = "log")]
+type Stopped = strandline_flash::Error<Fault>;
+#[cfg(not(feature = "log"))]
+type Stopped = Fault;
+
+/// The flash failed before there was a log.
+const fn stopped(fault: Fault) -> Stopped {
+    #[cfg(feature = "log")]
+    return strandline_flash::Error::Flash(fault);
+    #[cfg(not(feature = "log"))]
+    return fault;
+}
+
 /// The same image without anything that keeps samples.
 #[cfg(not(feature = "log"))]
-fn run(path: &CStr, samples: u32, paint: &Paint) -> Result<u32, Fault> {
+fn run(path: &CStr, samples: u32, paint: &Paint) -> Result<u32, Stopped> {
     use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
     let mut flash = SemihostFlash::open(path)?;
     let mut bytes = [0; 64];

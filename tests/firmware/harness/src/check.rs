@@ -1,19 +1,17 @@
-//! What the host reads out of a flash file, without the image: the one place that knows how samples are kept.
-//!
-//! With `strandline-flash` linked into the image, `read` opens the dump with the same crate and returns the records; the rounds
-//! stay as they are.
+//! What the host reads out of a flash file, without the image, with the crate that the image is built with.
 
 use std::collections::BTreeSet;
+
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
+use strandline_flash::{Config, Error, Kv, Log, StoreId};
 
 /// What a flash file holds.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Numbers of whole samples.
     pub(crate) samples: BTreeSet<u32>,
-    /// Where a sample was being programmed when an end came.
-    pub(crate) torn_samples: BTreeSet<usize>,
-    /// Blocks that were being erased then.
-    pub(crate) torn_erases: BTreeSet<usize>,
+    /// The mark in the settings.
+    pub(crate) mark: Option<u32>,
     /// What no end explains.
     pub(crate) damaged: Vec<String>,
 }
@@ -21,111 +19,119 @@ pub(crate) struct Found {
 /// Reads a flash file.
 pub(crate) fn read(flash: &[u8]) -> Found {
     let mut found = Found::default();
-    for (index, block) in flash.chunks(BLOCK_BYTES).enumerate() {
-        let slots: Vec<_> = block.chunks(SAMPLE_BYTES).map(Slot::read).collect();
-        let erased_first = slots.iter().take_while(|slot| **slot == Slot::Erased).count();
-        // An erase goes upwards, and samples are programmed upwards: what follows erased slots was not reached by an erase.
-        if erased_first > 0 && erased_first < slots.len() {
-            found.torn_erases.insert(index);
-        }
-        for (place, slot) in slots.iter().enumerate() {
-            match slot {
-                Slot::Erased => {}
-                Slot::Whole(number) => drop(found.samples.insert(*number)),
-                Slot::Begun => drop(found.torn_samples.insert(index * SLOTS as usize + place)),
-                Slot::Damaged => found.damaged.push(format!("block {index} holds what nobody programmed")),
-            }
-        }
+    if let Err(error) = read_log(flash, &mut found) {
+        found.damaged.push(format!("the log: {error}"));
+    }
+    match read_mark(flash) {
+        Ok(mark) => found.mark = mark,
+        Err(error) => found.damaged.push(format!("the settings: {error}")),
     }
     found
 }
 
-/// Where sample `number` is missed, if it must be there: the ring drops the oldest two blocks at most.
+fn read_log(flash: &[u8], found: &mut Found) -> Result<(), Error<NorFlashErrorKind>> {
+    let mut scratch = [0; 512];
+    let config = Config::new(StoreId(*b"firmware samples"));
+    let mut log = Log::open(Dump(flash), 0..LOG_BYTES, config, &mut scratch)?;
+    let mut records = log.records()?;
+    while let Some(record) = records.next()? {
+        let number = record.bytes.first_chunk().map(|number| u32::from_le_bytes(*number));
+        let follows = found.samples.last().is_none_or(|newest| number == Some(newest + 1));
+        match number.filter(|number| follows && record.bytes == sample(*number)) {
+            Some(number) => drop(found.samples.insert(number)),
+            None => found.damaged.push(format!("LSN {} is no sample, or not the next one", record.lsn)),
+        }
+    }
+    Ok(())
+}
+
+fn read_mark(flash: &[u8]) -> Result<Option<u32>, Error<NorFlashErrorKind>> {
+    let mut scratch = [0; 512];
+    let config = Config::new(StoreId(*b"firmware options"));
+    // Less scratch than the image has would need more blocks for a snapshot: more is harmless.
+    let settings = Kv::<_, 64>::open(Dump(flash), LOG_BYTES..FLASH_BYTES as u32, config, &mut scratch)?;
+    settings.value(b"mark")
+}
+
+/// Whether the first words of a sample are on the flash: it was begun.
+pub(crate) fn is_begun(flash: &[u8], number: u32) -> bool {
+    let begin = &sample(number)[..8];
+    flash.chunks_exact(4).zip(flash.chunks_exact(4).skip(1)).any(|(one, two)| [one, two].concat() == begin)
+}
+
+/// Whether sample `number` must be there: the ring keeps the newest ones, and repairs take room from them.
 pub(crate) fn must_be_kept(number: u32, newest: u32) -> bool {
-    number + (BLOCKS - 2) * SLOTS > newest
+    number + SURELY_KEPT > newest
 }
 
 /// The number that a start goes on with.
 pub(crate) fn next_after(newest: Option<u32>) -> u32 {
-    newest.map_or(0, |newest| (newest / SLOTS + 1) * SLOTS)
+    newest.map_or(0, |newest| newest + 1)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Erased,
-    Whole(u32),
-    /// The first words of a sample, the others erased.
-    Begun,
-    Damaged,
+/// Sample `number`, as the image makes it.
+fn sample(number: u32) -> Vec<u8> {
+    let next = |word: &u32| Some(word.wrapping_mul(747_796_405).wrapping_add(2_891_336_453));
+    let words = core::iter::successors(Some(number), next).take(SAMPLE_BYTES / 4);
+    words.flat_map(u32::to_le_bytes).collect()
 }
 
-impl Slot {
-    fn read(bytes: &[u8]) -> Self {
-        let words: Vec<_> = bytes.chunks_exact(4).map(word).collect();
-        let programmed = words.iter().take_while(|word| **word != ERASED).count();
-        let wanted = sample(words[0]);
-        if programmed == 0 && words.iter().all(|word| *word == ERASED) {
-            Self::Erased
-        } else if words == wanted {
-            Self::Whole(words[0])
-        } else if words[..programmed] == wanted[..programmed]
-            && words[programmed..].iter().all(|word| *word == ERASED)
-        {
-            Self::Begun
-        } else {
-            Self::Damaged
-        }
+/// A flash file: to be read only.
+struct Dump<'d>(&'d [u8]);
+
+impl ErrorType for Dump<'_> {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for Dump<'_> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        let found = self.0.get(offset as usize..).and_then(|rest| rest.get(..bytes.len()));
+        bytes.copy_from_slice(found.ok_or(NorFlashErrorKind::OutOfBounds)?);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.len()
     }
 }
 
-/// The words of sample `number`, as the image makes them.
-fn sample(number: u32) -> Vec<u32> {
-    let next = |word: &u32| Some(word.wrapping_mul(747_796_405).wrapping_add(2_891_336_453));
-    core::iter::successors(Some(number), next).take(SAMPLE_BYTES / 4).collect()
+impl NorFlash for Dump<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4096;
+
+    fn erase(&mut self, _: u32, _: u32) -> Result<(), NorFlashErrorKind> {
+        Err(NorFlashErrorKind::Other)
+    }
+
+    fn write(&mut self, _: u32, _: &[u8]) -> Result<(), NorFlashErrorKind> {
+        Err(NorFlashErrorKind::Other)
+    }
 }
 
-fn word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-}
-
-pub(crate) const FLASH_BYTES: usize = BLOCKS as usize * BLOCK_BYTES;
-const BLOCKS: u32 = 16;
-const BLOCK_BYTES: usize = 4096;
+pub(crate) const FLASH_BYTES: usize = 64 * 1024;
+const LOG_BYTES: u32 = 36 * 1024;
 const SAMPLE_BYTES: usize = 64;
-const SLOTS: u32 = 64;
-const ERASED: u32 = u32::MAX;
+/// Of 9 blocks with 56 samples each, three make room for what comes; half of the rest may be repairs.
+const SURELY_KEPT: u32 = 3 * 56;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bytes(number: u32) -> Vec<u8> {
-        sample(number).iter().flat_map(|word| word.to_le_bytes()).collect()
+    #[test]
+    fn an_erased_part_is_empty_and_a_strange_one_is_damaged() {
+        let found = read(&[0xff; FLASH_BYTES]);
+        assert_eq!((found.samples.len(), found.mark, found.damaged.len()), (0, None, 0));
+        assert_eq!(read(&[0; FLASH_BYTES]).damaged.len(), 2);
     }
 
     #[test]
-    fn a_slot_is_erased_whole_begun_or_damaged() {
-        let mut slot = bytes(7);
-        assert_eq!(Slot::read(&slot), Slot::Whole(7));
-        slot[8..].fill(0xff);
-        assert_eq!(Slot::read(&slot), Slot::Begun);
-        slot[60] = 0;
-        assert_eq!(Slot::read(&slot), Slot::Damaged);
-        assert_eq!(Slot::read(&[0xff; 64]), Slot::Erased);
-        let mut slot = bytes(7);
-        slot[20] ^= 1;
-        assert_eq!(Slot::read(&slot), Slot::Damaged);
-    }
-
-    #[test]
-    fn an_erase_that_did_not_end_is_seen() {
+    fn a_sample_that_was_begun_is_seen() {
         let mut flash = vec![0xff; FLASH_BYTES];
-        for number in 0..64 {
-            flash[number as usize * 64..][..64].copy_from_slice(&bytes(number));
-        }
-        assert!(read(&flash).torn_erases.is_empty());
-        flash[..256].fill(0xff);
-        let found = read(&flash);
-        assert_eq!((found.torn_erases.len(), found.samples.len(), found.damaged.len()), (1, 60, 0));
+        assert!(!is_begun(&flash, 7));
+        flash[4096 + 52..][..8].copy_from_slice(&sample(7)[..8]);
+        assert!(is_begun(&flash, 7) && !is_begun(&flash, 8));
     }
 }

@@ -29,8 +29,8 @@ pub(crate) struct Campaign {
 struct Tally {
     kept: u64,
     killed_while_starting: u32,
-    torn_samples: usize,
-    torn_erases: usize,
+    torn_samples: u32,
+    marks: u64,
 }
 
 impl Campaign {
@@ -66,15 +66,15 @@ struct Device {
     /// The number that the next start begins with.
     next: u32,
     acknowledged: BTreeSet<u32>,
-    /// What the file held after the kill before.
-    before: Found,
+    /// The newest mark that was said to be set.
+    mark: Option<u32>,
     tally: Tally,
 }
 
 impl Device {
     fn new(image: PathBuf, flash: PathBuf) -> Self {
-        let (acknowledged, before, tally) = (BTreeSet::new(), Found::default(), Tally::default());
-        Self { image, flash, next: 0, acknowledged, before, tally }
+        let (acknowledged, tally) = (BTreeSet::new(), Tally::default());
+        Self { image, flash, next: 0, acknowledged, mark: None, tally }
     }
 
     fn round(&mut self, chance: &mut Chance) -> Result<(), String> {
@@ -105,16 +105,20 @@ impl Device {
 
     /// Compares what was said with what the file holds.
     fn judge(&mut self, ended: &Ended) -> Result<(), String> {
-        let said: Vec<u32> =
-            ended.said.iter().filter_map(|line| line.strip_prefix("kept ")?.parse().ok()).collect();
+        let numbers = |word: &'static str| {
+            ended.said.iter().filter_map(move |line| line.strip_prefix(word)?.parse::<u32>().ok())
+        };
+        let said: Vec<u32> = numbers("kept ").collect();
+        self.tally.marks += numbers("mark ").count() as u64;
+        self.mark = numbers("mark ").last().or(self.mark);
         let bytes = fs::read(&self.flash).map_err(|error| error.to_string())?;
         let found = check::read(&bytes);
         self.tally.kept += said.len() as u64;
         self.tally.killed_while_starting +=
             u32::from(!ended.said.iter().any(|line| line.starts_with("ready")));
-        // What an earlier end tore stays until its block is erased, and is not counted again.
-        self.tally.torn_samples += found.torn_samples.difference(&self.before.torn_samples).count();
-        self.tally.torn_erases += found.torn_erases.difference(&self.before.torn_erases).count();
+        let limit = self.next + said.len() as u32;
+        let torn = check::is_begun(&bytes, limit) && !found.samples.contains(&limit);
+        self.tally.torn_samples += u32::from(torn);
         if let Some(damage) = found.damaged.first() {
             return Err(damage.clone());
         }
@@ -122,14 +126,14 @@ impl Device {
             return Err(format!("samples {said:?} were kept, {} and on was expected", self.next));
         }
         self.acknowledged.extend(&said);
-        self.compare(&found, said.len() as u32)?;
-        self.before = found;
-        Ok(())
+        self.compare(&found, limit)
     }
 
-    fn compare(&mut self, found: &Found, said: u32) -> Result<(), String> {
+    fn compare(&mut self, found: &Found, limit: u32) -> Result<(), String> {
         let newest = found.samples.last().copied();
-        let limit = self.next + said;
+        if found.mark < self.mark || found.mark > newest {
+            return Err(format!("the mark is {:?}, {:?} was set; newest {newest:?}", found.mark, self.mark));
+        }
         if newest.is_some_and(|newest| newest > limit) {
             return Err(format!("sample {newest:?} is there, {limit} was the last that can have been begun"));
         }

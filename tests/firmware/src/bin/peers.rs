@@ -20,11 +20,12 @@ use sequential_storage::cache::Cache;
 use sequential_storage::map::{MapConfig, MapStorage};
 use sequential_storage::queue::{QueueConfig, QueueStorage};
 use strandline_firmware::stack::Paint;
+use strandline_flash::{Config, StoreId, asynch};
 
 #[entry]
 fn main() -> ! {
     let Some(cells) = singleton!(: [u8; CAPACITY] = [0xff; CAPACITY]) else { process::exit(1) };
-    let peers: [(&str, Run); 3] = [("queue", queue), ("map", map), ("ekv", database)];
+    let peers: [(&str, Run); 4] = [("queue", queue), ("map", map), ("ekv", database), ("ours", ours)];
     for (name, run) in peers {
         cells.fill(0xff);
         let paint = Paint::new();
@@ -32,6 +33,28 @@ fn main() -> ! {
         println!("{name}: handle {handle}, future {future}, stack {}", paint.used_bytes());
     }
     process::exit(0)
+}
+
+#[inline(never)]
+fn ours(cells: &mut [u8; CAPACITY]) -> Option<Sizes> {
+    let mut scratch = [0; 128];
+    let config = Config::new(StoreId(*b"beside the peers"));
+    let mut future = 0;
+    let opened = asynch::Log::open(Part(cells), 0..CAPACITY as u32, config, &mut scratch);
+    let mut log = ready(largest(&mut future, opened))?.ok()?;
+    // Without the flash, and without what aligns it: a handle is a multiple of 8 bytes.
+    let handle = (size_of_val(&log) - size_of::<Part<'_>>()) / 8 * 8;
+    for number in 0..RECORDS {
+        let record = record(number);
+        ready(largest(&mut future, log.append(&record)))?.ok()?;
+        ready(largest(&mut future, log.maintain(128)))?.ok()?;
+    }
+    let mut records = ready(largest(&mut future, log.records()))?.ok()?;
+    let mut count = 0;
+    while ready(largest(&mut future, records.next()))?.ok()?.is_some() {
+        count += 1;
+    }
+    (count > RECORDS / 3).then_some(Sizes { handle, future })
 }
 
 type Run = fn(&mut [u8; CAPACITY]) -> Option<Sizes>;
