@@ -1,6 +1,7 @@
 //! The Strandline server.
 
 mod announce;
+pub mod auth;
 pub mod cli;
 pub mod command;
 pub mod config;

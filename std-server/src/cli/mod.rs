@@ -6,11 +6,13 @@
 //!   std-server inspect FILE                             inspect.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
+//!   std-server hash-password                            hash_password.rs
 //! ```
 //!
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod hash_password;
 mod inspect;
 mod verify;
 
@@ -32,6 +34,7 @@ pub fn run() -> ExitCode {
         Command::Verify(flags) => with_config(&flags, |loaded| verify::run(&loaded)),
         Command::Inspect { file } => inspect::run(&file),
         Command::Config { action } => config::run(action),
+        Command::HashPassword => hash_password::run(),
     }
 }
 
@@ -62,6 +65,8 @@ enum Command {
         #[command(subcommand)]
         action: config::Action,
     },
+    /// Read a password from standard input, and print the hash of it that a configuration holds
+    HashPassword,
 }
 
 #[derive(Debug, Args)]

@@ -26,6 +26,7 @@ use super::problem::{ConfigError, Origin, Problem};
 use super::settings::Settings;
 use super::types::{Config, FsyncMode, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig};
 use super::value::bytes;
+use crate::auth::Account;
 
 /// Makes the configuration, with notes on what an operator might not expect of it. Settings that others overrule are
 /// taken out of `settings`.
@@ -49,17 +50,22 @@ impl Builder<'_> {
         let wal = self.wal();
         let snapshot = self.snapshot();
         let max_value_bytes = fit(self.max_value_bytes(wal.segment_bytes));
-        let http = self.listener(Id::ServerHost, Id::ServerPort);
+        let http_users = self.users(Id::ServerUsers);
+        // HTTP does not ask who comes in, so that it stays on this machine.
+        let http = self.listener(Id::ServerHost, Id::ServerPort, &[]);
+        let resp_users = self.users(Id::RespUsers);
         let resp_enabled = self.settings.bool(Id::RespEnabled);
-        let resp = resp_enabled.then(|| self.listener(Id::RespHost, Id::RespPort));
+        let resp = resp_enabled.then(|| self.listener(Id::RespHost, Id::RespPort, &resp_users));
         let config = Config {
             data_dir: self.place(self.settings.path(Id::DataDir)),
             persistence_enabled: self.settings.bool(Id::PersistenceEnabled),
             wal,
             snapshot,
             http,
+            http_users,
             server_name: self.settings.name(Id::ServerName).map(str::to_owned),
             resp,
+            resp_users,
             max_clients: fit(self.settings.number(Id::MaxClients)),
             max_value_bytes,
             logging: LoggingConfig {
@@ -237,13 +243,36 @@ impl Builder<'_> {
         }
     }
 
-    fn listener(&mut self, host: Id, port: Id) -> SocketAddr {
+    /// Who may come in over a listener: its own users, or else those of all listeners.
+    fn users(&mut self, own: Id) -> Vec<Account> {
+        let id = if self.settings.row(own).is_some() { own } else { Id::AuthUsers };
+        let users = self.settings.users(id).unwrap_or_default().to_vec();
+        let says = |id: Id| self.settings.row(id).map(|_| self.settings.bool(id));
+        let (enabled, required) = (says(Id::AuthEnabled), says(Id::AuthRequired));
+        if enabled == Some(false) {
+            if required == Some(true) {
+                self.problem(Id::AuthRequired, "`auth.enabled` says the opposite", "keep one of the two");
+            } else if !users.is_empty() {
+                self.note(id, "nobody is asked who they are: `auth.enabled` is false");
+            }
+            return Vec::new();
+        }
+        let switch = if enabled.is_some() { Id::AuthEnabled } else { Id::AuthRequired };
+        if users.is_empty() && (enabled == Some(true) || required == Some(true)) {
+            self.problem(switch, format!("there are no users (`{}`)", key(id).path), HOW_TO_ADD_USERS);
+        }
+        if !users.is_empty() && required == Some(false) {
+            self.note(Id::AuthRequired, "changes nothing: who is not a user of the listener is refused");
+        }
+        users
+    }
+
+    fn listener(&mut self, host: Id, port: Id, users: &[Account]) -> SocketAddr {
         let ip = self.settings.host(host);
-        if !ip.is_loopback() {
-            let what = format!(
-                "{ip} is refused: without authentication this version listens on loopback addresses only"
-            );
-            self.problem(host, what, "use 127.0.0.1 or ::1, and a proxy that authenticates in front of it");
+        if !ip.is_loopback() && users.is_empty() {
+            let what =
+                format!("{ip} is refused: without users the server listens on loopback addresses only");
+            self.problem(host, what, HOW_TO_ADD_USERS);
         }
         SocketAddr::new(ip, fit(self.settings.number(port)))
     }
@@ -253,12 +282,6 @@ impl Builder<'_> {
         if shards > 1 {
             let what = format!("{shards} shards are refused: this version runs one");
             self.problem(Id::ShardCount, what, "set it to 1, or delete it");
-        }
-        for id in [Id::AuthEnabled, Id::AuthRequired] {
-            if self.settings.bool(id) {
-                let what = "this version has no authentication to switch on";
-                self.problem(id, what, "set it to false; the server listens on loopback addresses only");
-            }
         }
     }
 
@@ -340,18 +363,18 @@ impl Builder<'_> {
 
     fn problem(&mut self, id: Id, what: impl Into<String>, next: &str) {
         let origin = self.settings.row(id).map_or(Origin::Default, |setting| setting.origin.clone());
-        self.problems.push(Problem::new(origin, format!("`{}`: {}", key(id).path, what.into()), next));
+        let problem = Problem::new(origin, format!("`{}`: {}", key(id).path, what.into()), next);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn note(&mut self, id: Id, text: impl AsRef<str>) {
         let Some(setting) = self.settings.row(id) else { return };
-        self.notes.push(format!(
-            "{} = {} ({}): {}",
-            key(id).path,
-            setting.value,
-            setting.origin,
-            text.as_ref()
-        ));
+        let note = format!("{} = {} ({}): {}", key(id).path, setting.value, setting.origin, text.as_ref());
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 }
 
@@ -369,6 +392,8 @@ fn fit<T: TryFrom<u64>>(number: u64) -> T {
     T::try_from(number).unwrap_or_else(|_| unreachable!("{number} is above the limit in the table of keys"))
 }
 
+const HOW_TO_ADD_USERS: &str = "put `NAME: HASH` below `auth.users`, the hash as `std-server hash-password` prints it, \
+                                or use 127.0.0.1";
 /// The one shard's directory, below the directories that are divided by shard.
 const SHARD_0: &str = "shard-0";
 /// Names of segments are this, a number and an extension: well below what file systems take.

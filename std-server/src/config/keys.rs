@@ -53,6 +53,9 @@ pub(super) enum Id {
     ShardCount,
     AuthEnabled,
     AuthRequired,
+    AuthUsers,
+    ServerUsers,
+    RespUsers,
 }
 
 /// What a value of a key looks like.
@@ -81,6 +84,8 @@ pub(super) enum Kind {
     Host,
     /// A name of a host.
     Name,
+    /// Names of users with hashes of their passwords.
+    Users,
 }
 
 /// The value of a key that nobody sets.
@@ -143,7 +148,7 @@ pub(super) fn is_section(path: &str) -> bool {
     KEYS.iter().any(|key| key.spellings().any(below))
 }
 
-/// True for what Synap keeps below `auth`: users, keys, passwords. Known, but not yet to be set.
+/// True for what Synap keeps below `auth`: keys, passwords in clear text. Known, but never to be set.
 pub(super) fn is_credential(path: &str) -> bool {
     path.starts_with("auth.") && find(path).is_none()
 }
@@ -262,7 +267,7 @@ pub(super) const KEYS: &[Key] = &[
     row(Id::KeepCount, "persistence.snapshot.keep_count", number(1, 10_000, "snapshots"), Fallback::Number(7),
         "How many snapshots are kept.").alias("persistence.snapshot.max_snapshots"),
     row(Id::ServerHost, "server.host", Kind::Host, Fallback::Loopback,
-        "Address for HTTP; loopback only in this version.").flag("--http"),
+        "Address for HTTP; other than loopback only with users.").flag("--http"),
     row(Id::ServerPort, "server.port", number(0, 65_535, ""), Fallback::Number(15_500),
         "Port for HTTP; 0 lets the system pick.").flag("--http"),
     row(Id::ServerName, "server.name", Kind::Name, Fallback::Unset,
@@ -270,7 +275,7 @@ pub(super) const KEYS: &[Key] = &[
     row(Id::RespEnabled, "resp3.enabled", Kind::Bool, Fallback::Bool(true),
         "Serve the Redis protocol.").flag("--resp"),
     row(Id::RespHost, "resp3.host", Kind::Host, Fallback::Loopback,
-        "Address for the Redis protocol; loopback only in this version.").flag("--resp"),
+        "Address for the Redis protocol; other than loopback only with users.").flag("--resp"),
     row(Id::RespPort, "resp3.port", number(0, 65_535, ""), Fallback::Number(6379),
         "Port for the Redis protocol; 0 lets the system pick.").flag("--resp"),
     row(Id::MaxClients, "resp3.max_clients", number(1, 1_000_000, "clients"), Fallback::Number(10_000),
@@ -283,8 +288,14 @@ pub(super) const KEYS: &[Key] = &[
         "Log lines for people, or one JSON object a line."),
     row(Id::ShardCount, "engine.shard_count", number(1, 1024, "shards"), Fallback::Number(1),
         "Number of shards; more than 1 is refused in this version."),
-    row(Id::AuthEnabled, "auth.enabled", Kind::Bool, Fallback::Bool(false),
-        "True is refused in this version: authentication is not built yet."),
-    row(Id::AuthRequired, "auth.require_auth", Kind::Bool, Fallback::Bool(false),
-        "True is refused in this version: authentication is not built yet."),
+    row(Id::AuthEnabled, "auth.enabled", Kind::Bool, Fallback::Unset,
+        "False: nobody is asked who they are, whatever users there are. True: there must be users. Unless set: true if there are."),
+    row(Id::AuthRequired, "auth.require_auth", Kind::Bool, Fallback::Unset,
+        "True: there must be users on every listener."),
+    row(Id::AuthUsers, "auth.users", Kind::Users, Fallback::Unset,
+        "Who may come in: a section of names, each with what `std-server hash-password` prints."),
+    row(Id::ServerUsers, "server.users", Kind::Users, Fallback::Unset,
+        "Who may come in over HTTP, instead of `auth.users`."),
+    row(Id::RespUsers, "resp3.users", Kind::Users, Fallback::Unset,
+        "Who may come in over the Redis protocol, instead of `auth.users`."),
 ];

@@ -7,6 +7,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
+use crate::auth::Account;
+
 /// Everything that the server is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,12 +21,17 @@ pub struct Config {
     pub wal: WalConfig,
     /// The snapshots.
     pub snapshot: SnapshotConfig,
-    /// Where HTTP listens: a loopback address; port 0 means that the system picks.
+    /// Where HTTP listens: a loopback address unless there are users; port 0 means that the system picks.
     pub http: SocketAddr,
+    /// Who may come in over HTTP; everybody if empty.
+    pub http_users: Vec<Account>,
     /// A name that HTTP requests may come in under, besides addresses and `localhost`.
     pub server_name: Option<String>,
-    /// Where the Redis protocol listens, or that it is off: a loopback address; port 0 means that the system picks.
+    /// Where the Redis protocol listens, or that it is off: a loopback address unless there are users; port 0 means that
+    /// the system picks.
     pub resp: Option<SocketAddr>,
+    /// Who may come in over the Redis protocol; everybody if empty.
+    pub resp_users: Vec<Account>,
     /// Clients of the Redis protocol at once; at least 1.
     pub max_clients: usize,
     /// Largest value of a key in bytes; with its key and framing it fits a record and half a segment.
