@@ -13,3 +13,4 @@ mod metrics;
 mod open_files;
 pub mod resp;
 pub mod serve;
+pub mod tls;

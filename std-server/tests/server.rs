@@ -2,8 +2,12 @@
 
 #[path = "server/http.rs"]
 mod http;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/loading.rs"]
 mod loading;
+#[path = "server/openapi.rs"]
+mod openapi;
 #[path = "server/process.rs"]
 mod process;
 #[path = "server/restart.rs"]
@@ -12,5 +16,11 @@ mod restart;
 mod snapshots;
 #[path = "server/start.rs"]
 mod start;
+#[path = "server/synap.rs"]
+mod synap;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/tools.rs"]
 mod tools;
+#[path = "server/users.rs"]
+mod users;

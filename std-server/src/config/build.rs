@@ -24,9 +24,12 @@ use std::path::{Path, PathBuf};
 use super::keys::{BATCH_MIN_BYTES, Id, SEGMENT_MAX_BYTES, VALUE_DEFAULT_BYTES, key};
 use super::problem::{ConfigError, Origin, Problem};
 use super::settings::Settings;
-use super::types::{Config, FsyncMode, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig};
+use super::types::{
+    Config, FsyncMode, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig,
+};
 use super::value::bytes;
 use crate::auth::Account;
+use crate::tls::TlsFiles;
 
 /// Makes the configuration, with notes on what an operator might not expect of it. Settings that others overrule are
 /// taken out of `settings`.
@@ -51,8 +54,9 @@ impl Builder<'_> {
         let snapshot = self.snapshot();
         let max_value_bytes = fit(self.max_value_bytes(wal.segment_bytes));
         let http_users = self.users(Id::ServerUsers);
-        // HTTP does not ask who comes in, so that it stays on this machine.
-        let http = self.listener(Id::ServerHost, Id::ServerPort, &[]);
+        let http = self.listener(Id::ServerHost, Id::ServerPort, &http_users);
+        let admin_enabled = self.settings.bool(Id::AdminEnabled);
+        let admin = admin_enabled.then(|| self.listener(Id::AdminHost, Id::AdminPort, &http_users));
         let resp_users = self.users(Id::RespUsers);
         let resp_enabled = self.settings.bool(Id::RespEnabled);
         let resp = resp_enabled.then(|| self.listener(Id::RespHost, Id::RespPort, &resp_users));
@@ -63,9 +67,13 @@ impl Builder<'_> {
             snapshot,
             http,
             http_users,
+            http_tls: self.tls(Id::ServerCert, Id::ServerKey),
+            http_limits: self.http_limits(),
+            admin,
             server_name: self.settings.name(Id::ServerName).map(str::to_owned),
             resp,
             resp_users,
+            resp_tls: self.tls(Id::RespCert, Id::RespKey),
             max_clients: fit(self.settings.number(Id::MaxClients)),
             max_value_bytes,
             logging: LoggingConfig {
@@ -267,6 +275,32 @@ impl Builder<'_> {
         users
     }
 
+    /// Certificate and key: both of them, or none.
+    fn tls(&mut self, certificates: Id, key: Id) -> Option<TlsFiles> {
+        let place = |id: Id| self.settings.row(id).map(|_| self.place(self.settings.path(id)));
+        match (place(certificates), place(key)) {
+            (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
+            (None, None) => None,
+            (given, _) => {
+                let (given, missing) =
+                    if given.is_some() { (certificates, key) } else { (key, certificates) };
+                let missing = super::keys::key(missing).path;
+                self.problem(given, format!("TLS needs `{missing}` as well"), "give both of them, or none");
+                None
+            }
+        }
+    }
+
+    fn http_limits(&self) -> HttpLimits {
+        let seconds = |id| Duration::from_secs(self.settings.number(id));
+        HttpLimits {
+            connections: fit(self.settings.number(Id::MaxConnections)),
+            header_timeout: seconds(Id::HeaderTimeoutSecs),
+            body_timeout: seconds(Id::BodyTimeoutSecs),
+            request_timeout: seconds(Id::RequestTimeoutSecs),
+        }
+    }
+
     fn listener(&mut self, host: Id, port: Id, users: &[Account]) -> SocketAddr {
         let ip = self.settings.host(host);
         if !ip.is_loopback() && users.is_empty() {
@@ -301,9 +335,14 @@ impl Builder<'_> {
                 self.problem(id, what, "give each a directory of its own");
             }
         }
-        if config.resp == Some(config.http) && config.http.port() != 0 {
-            let what = format!("{} is also where HTTP listens", config.http);
-            self.problem(Id::RespPort, what, "give one of the two another port");
+        let listeners =
+            [(Some(config.http), Id::ServerPort), (config.resp, Id::RespPort), (config.admin, Id::AdminPort)];
+        for (index, (address, id)) in listeners.into_iter().enumerate().skip(1) {
+            let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+            for (_, other) in listeners[..index].iter().filter(|(other, _)| *other == Some(address)) {
+                let what = format!("{address} is also where `{}` listens", key(*other).path);
+                self.problem(id, what, "give one of the two another port");
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use crate::auth::Account;
+use crate::tls::TlsFiles;
 
 /// Everything that the server is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub struct Config {
     pub http: SocketAddr,
     /// Who may come in over HTTP; everybody if empty.
     pub http_users: Vec<Account>,
+    /// The files of TLS for HTTP; without them it is not spoken.
+    pub http_tls: Option<TlsFiles>,
+    /// Where the operator's pages are, apart from those for clients; everything is on `http` unless set.
+    pub admin: Option<SocketAddr>,
+    /// What HTTP's clients may take.
+    pub http_limits: HttpLimits,
     /// A name that HTTP requests may come in under, besides addresses and `localhost`.
     pub server_name: Option<String>,
     /// Where the Redis protocol listens, or that it is off: a loopback address unless there are users; port 0 means that
@@ -32,6 +39,8 @@ pub struct Config {
     pub resp: Option<SocketAddr>,
     /// Who may come in over the Redis protocol; everybody if empty.
     pub resp_users: Vec<Account>,
+    /// The files of TLS for the Redis protocol; without them it is not spoken.
+    pub resp_tls: Option<TlsFiles>,
     /// Clients of the Redis protocol at once; at least 1.
     pub max_clients: usize,
     /// Largest value of a key in bytes; with its key and framing it fits a record and half a segment.
@@ -40,6 +49,20 @@ pub struct Config {
     pub logging: LoggingConfig,
     /// Number of shards.
     pub shard_count: u16,
+}
+
+/// What HTTP's clients may take of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// Connections at once; at least 1.
+    pub connections: usize,
+    /// Time for the head of a request, counted from the start of the connection or the end of the last answer.
+    pub header_timeout: Duration,
+    /// Time for the body of a request, and for taking a piece of an answer.
+    pub body_timeout: Duration,
+    /// Time until a request is answered.
+    pub request_timeout: Duration,
 }
 
 /// The write-ahead log.

@@ -216,7 +216,7 @@ impl DurableEngine {
         self.replayed_bytes.load(Relaxed)
     }
 
-    fn store_or_refusal(&self) -> Result<&Arc<Store>, Refusal> {
+    pub(crate) fn store_or_refusal(&self) -> Result<&Arc<Store>, Refusal> {
         self.store().ok_or_else(|| self.recovering.progress().refusal())
     }
 

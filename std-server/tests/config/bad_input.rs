@@ -76,7 +76,7 @@ const BAD_FILES: &[(&str, &str, &str, &str)] = &[
     ("a.yaml", "resp3:\n  host: 10.0.0.1\n", "a.yaml:2", "10.0.0.1 is refused: without users"),
     ("a.yaml", "server:\n  host: db.example\n", "a.yaml:2", "write an IP address or localhost"),
     ("a.yaml", "server:\n  port: 65536\n", "a.yaml:2", "write a whole number from 0 to 65535"),
-    ("a.yaml", "server:\n  port: 6379\nresp3:\n  port: 6379\n", "a.yaml:4", "is also where HTTP listens"),
+    ("a.yaml", "server:\n  port: 6379\nresp3:\n  port: 6379\n", "a.yaml:4", "is also where `server.port` listens"),
     ("a.yaml", "engine:\n  shard_count: 2\n", "a.yaml:2", "2 shards are refused: this version runs one"),
     ("a.yaml", "engine:\n  shard_count: 0\n", "a.yaml:2", "`engine.shard_count` is 0"),
     ("a.yaml", "auth:\n  enabled: true\n", "a.yaml:2", "there are no users"),
