@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Loaded, LogFormat};
 use crate::engine::{DurableEngine, Facts, Recovery};
-use crate::http::Pages;
+use crate::http::{Door, Pages};
 use crate::open_files::Clients;
 use crate::resp::{ConnectionLimits, ListenerLimits, RequestLimits};
 use crate::tls::{Tls, TlsError, TlsFiles};
@@ -87,10 +87,11 @@ async fn serve(config: &Config, discard_from: Option<Lsn>) -> Result<(), Failure
 
     let mut servers = JoinSet::new();
     let pages = if admin_listener.is_some() { Pages::Clients } else { Pages::All };
-    servers.spawn(http::serve(http_listener, pages, tls.http.clone(), Arc::clone(&engine), stop.clone()));
+    let door = Door { pages, tls: tls.http.clone(), traffic: Arc::default() };
+    servers.spawn(http::serve(http_listener, door.clone(), Arc::clone(&engine), stop.clone()));
     if let Some(listener) = admin_listener {
-        let tls = tls.http.clone();
-        servers.spawn(http::serve(listener, Pages::Operator, tls, Arc::clone(&engine), stop.clone()));
+        let door = Door { pages: Pages::Operator, ..door };
+        servers.spawn(http::serve(listener, door, Arc::clone(&engine), stop.clone()));
     }
     if let Some(listener) = resp_listener {
         let tls = tls.resp.clone();

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std_server::auth::hash_password;
 use strandline_tests::process::{Server, Setup};
 use tempfile::tempdir;
 
@@ -43,8 +44,11 @@ fn run(command: &mut Command) -> Result<String, String> {
     if output.status.success() { Ok(text) } else { Err(text) }
 }
 
-fn server(data: &Path) -> Server {
-    let setup = Setup::new(env!("CARGO_BIN_EXE_std-server"), data).set("persistence.wal.max_size_mb", 4);
+fn setup(data: &Path) -> Setup {
+    Setup::new(env!("CARGO_BIN_EXE_std-server"), data).set("persistence.wal.max_size_mb", 4)
+}
+
+fn started(setup: &Setup) -> Server {
     setup.start().unwrap_or_else(|ended| panic!("{ended}"))
 }
 
@@ -56,17 +60,30 @@ fn clients() -> PathBuf {
 fn synaps_library_for_python_works() {
     let Some(programs) = environment("synap-sdk", "1.4.0") else { return };
     let data = tempdir().expect("a directory");
-    let server = server(data.path());
-    let url = format!("http://{}", server.http());
-    let said = run(Command::new(programs.join("python")).arg(clients().join("synap.py")).arg(url));
+    let talk = |server: &Server, token: &[&str]| {
+        let url = format!("http://{}", server.http());
+        let mut python = Command::new(programs.join("python"));
+        run(python.arg(clients().join("synap.py")).arg(url).args(token))
+    };
+    let said = talk(&started(&setup(&data.path().join("open"))), &[]);
     assert!(said.as_ref().is_ok_and(|said| said.contains("ok")), "{said:?}");
+
+    let hash = hash_password(b"a secret.with-all.of it").expect("random numbers");
+    let closed = setup(&data.path().join("closed")).set("server.users", format!("ann:{hash}"));
+    let server = started(&closed);
+    let said = talk(&server, &["ann.a secret.with-all.of it"]);
+    assert!(said.as_ref().is_ok_and(|said| said.contains("ok")), "{said:?}");
+    assert!(
+        talk(&server, &["ann.wrong"]).is_err_and(|said| said.contains("401")),
+        "a wrong token is refused"
+    );
 }
 
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(programs) = environment("schemathesis", "4.32.5") else { return };
     let data = tempdir().expect("a directory");
-    let server = server(data.path());
+    let server = started(&setup(data.path()));
     let examples = std::env::var("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "20".to_owned());
     let url = format!("http://{}/openapi.json", server.http());
     let mut command = Command::new(programs.join("schemathesis"));

@@ -15,7 +15,6 @@ use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Site;
 use super::problem::{Kind, Problem};
 use crate::config::Config;
 
@@ -64,12 +63,12 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Gives up on an answer that takes too long: what was begun may still be done.
-pub(super) async fn bound_time(State(site): State<Site>, request: Request, next: Next) -> Response {
+pub(super) async fn bound_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     // A snapshot takes as long as it takes.
     if request.uri().path() == "/snapshot" {
         return next.run(request).await;
     }
-    let limit = site.limits.answer_time;
+    let limit = limits.answer_time;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -86,7 +85,33 @@ const BODY_OVERHEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::any;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_too_long_is_given_up_but_for_snapshots() {
+        let time = Duration::from_secs(5);
+        let limits =
+            Limits { body_bytes: 0, head_time: time, body_time: time, answer_time: time, connections: 1 };
+        let sleep = |seconds| any(move || tokio::time::sleep(Duration::from_secs(seconds)));
+        let router =
+            Router::new().route("/fast", sleep(4)).route("/slow", sleep(6)).route("/snapshot", sleep(6));
+        let service = TowerToHyperService::new(router.layer(from_fn_with_state(limits, bound_time)));
+        for (path, status) in [("/fast", 200), ("/slow", 503), ("/snapshot", 200)] {
+            let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
+            let answer = service.call(request).await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path}");
+            let body = to_bytes(answer.into_body(), 1000).await.expect("short");
+            let says = core::str::from_utf8(&body).expect("text").contains("no answer within 5 s");
+            assert_eq!(says, status == 503, "{path}: {body:?}");
+        }
+    }
 
     #[test]
     fn heads_are_refused_above_the_limit_and_not_at_it() {

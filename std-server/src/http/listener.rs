@@ -9,6 +9,8 @@
 //! What keeps a connection from staying without work: the head of a request must be whole in time, counted from the end
 //! of the answer before it, and a client must take its answer.
 
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -20,24 +22,65 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
+use super::Door;
 use super::limits::Limits;
 use crate::tls::Tls;
+
+/// The connections of all listeners of HTTP, in numbers that operators watch.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    connections: AtomicUsize,
+    turned_away: AtomicU64,
+}
+
+impl Traffic {
+    /// Connections that there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+
+    /// Connections that there was no room for, since the start.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Relaxed)
+    }
+}
+
+/// A connection while it lasts.
+struct Counted {
+    traffic: Arc<Traffic>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(traffic: Arc<Traffic>, permit: OwnedSemaphorePermit) -> Self {
+        traffic.connections.fetch_add(1, Relaxed);
+        Self { traffic, _permit: permit }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.traffic.connections.fetch_sub(1, Relaxed);
+    }
+}
 
 /// Serves a router until `stop` is cancelled and the answers that have begun are given, or `DRAIN` is over.
 pub(super) async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<Tls>>,
+    Door { tls, traffic, .. }: Door,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections));
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let turns = Arc::new(Semaphore::new(TURNED_AWAY));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -48,20 +91,22 @@ pub(super) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
                     Ok(permit) => {
+                        let counted = Counted::new(Arc::clone(&traffic), permit);
                         let served = connect(stream, tls.clone(), router.clone(), limits, graceful.watcher());
                         connections.spawn(async move {
                             let served = served.await;
-                            drop(permit);
+                            drop(counted);
                             served
                         });
                     }
-                    Err(_) => if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
-                        connections.spawn(async move {
-                            let ended = turn_away(stream).await;
-                            drop(permit);
-                            ended
-                        });
-                    },
+                    Err(_) => {
+                        traffic.turned_away.fetch_add(1, Relaxed);
+                        // Over TLS nothing can be said before the work that there is no room for.
+                        let turn = Arc::clone(&turns).try_acquire_owned().ok().filter(|_| tls.is_none());
+                        if let Some(turn) = turn {
+                            connections.spawn(turn_away(stream, turn));
+                        }
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -113,7 +158,7 @@ where
 
 /// Says why in one write, and waits until the client has read it: a close while its request is still coming would
 /// reset the connection before that.
-async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+async fn turn_away(mut stream: TcpStream, turn: OwnedSemaphorePermit) -> io::Result<()> {
     let said = async {
         stream.write_all(TOO_MANY).await?;
         stream.shutdown().await?;
@@ -121,7 +166,9 @@ async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
         while stream.read(&mut sink).await? > 0 {}
         Ok(())
     };
-    tokio::time::timeout(LINGER, said).await.unwrap_or(Ok(()))
+    let said = tokio::time::timeout(LINGER, said).await;
+    drop(turn);
+    said.unwrap_or(Ok(()))
 }
 
 /// A client that goes away is ordinary; a connection that panicked is our fault.

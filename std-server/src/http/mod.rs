@@ -39,6 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::limits::Limits;
+pub use self::listener::Traffic;
 use self::openapi::Document;
 use self::problem::{Kind, Problem};
 use crate::auth::Credentials;
@@ -56,6 +57,17 @@ struct Site {
     metrics: Arc<Metrics>,
     users: Arc<Credentials>,
     limits: Limits,
+}
+
+/// What a listener of HTTP is for.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Which pages it has.
+    pub pages: Pages,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Where its connections are counted; one for all listeners.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Which pages a listener has.
@@ -76,18 +88,12 @@ impl FromRef<Site> for Arc<DurableEngine> {
 }
 
 /// Serves HTTP until `stop` is cancelled and the requests that have begun are answered, or some seconds are over.
-pub async fn serve(
-    listener: TcpListener,
-    pages: Pages,
-    tls: Option<Arc<Tls>>,
-    engine: Arc<DurableEngine>,
-    stop: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, door: Door, engine: Arc<DurableEngine>, stop: CancellationToken) {
     let config = &engine.facts().config;
     let (limits, users) = (Limits::new(config), Arc::new(Credentials::new(&config.http_users)));
-    let metrics = Arc::new(Metrics::new(Arc::clone(&engine)));
-    let router = router(pages, Site { engine, metrics, users, limits });
-    listener::serve(listener, tls, router, limits, stop).await;
+    let metrics = Arc::new(Metrics::new(Arc::clone(&engine), Arc::clone(&door.traffic)));
+    let router = router(door.pages, Site { engine, metrics, users, limits });
+    listener::serve(listener, door, router, limits, stop).await;
 }
 
 fn router(pages: Pages, site: Site) -> Router {
@@ -111,7 +117,7 @@ fn router(pages: Pages, site: Site) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(document))
         .layer(DefaultBodyLimit::max(site.limits.body_bytes))
-        .layer(from_fn_with_state(site.clone(), limits::bound_time))
+        .layer(from_fn_with_state(site.limits, limits::bound_time))
         .layer(from_fn_with_state(site.clone(), users::refuse_strangers))
         .layer(from_fn_with_state(site.clone(), guard::refuse_foreign_pages))
         .layer(from_fn(limits::bound_head))

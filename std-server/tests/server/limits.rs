@@ -103,8 +103,10 @@ fn a_connection_more_than_there_may_be_is_told_so_and_a_free_place_is_taken() {
     let answer = ask(&mut third);
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-connections"), "{answer}");
     assert_eq!(server.ask("PING"), "PONG");
+    drop(third);
     drop(kept);
     until("a place is free", || request(server.http, "GET", "/livez", "").0 == 200);
+    assert!(server.metric("strandline_http_turned_away_total") >= 1.0);
 }
 
 #[test]
@@ -126,4 +128,31 @@ fn a_stop_answers_what_has_begun_and_ends_idle_connections() {
     assert!(server.ended().success());
     let server = Server::start(data.path());
     assert_eq!(server.ask("GET a"), "v");
+}
+
+#[test]
+fn a_client_that_takes_no_answers_costs_little_and_is_closed() {
+    const VALUE_BYTES: usize = 1 << 20;
+    const REQUESTS: usize = 500;
+    let data = tempdir().expect("a directory");
+    let mut command = server(data.path());
+    command.env("STRANDLINE_SERVER__BODY_TIMEOUT_SECS", "2").env("STRANDLINE_WAL__MAX_SIZE_MB", "4");
+    let server = Server::from(command);
+    let body = format!(r#"{{"key":"large","value":"{}"}}"#, "x".repeat(VALUE_BYTES));
+    assert_eq!(server.post("/kv/set", &body).0, 200);
+    let memory = || server.get("/info").1["memory"]["used_memory_rss"].as_u64().expect("Linux says so");
+    let before = memory();
+    let mut greedy = connect(server.http);
+    let requests = "GET /kv/get/large HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(REQUESTS);
+    greedy.write_all(requests.as_bytes()).expect("it reads");
+    assert!(server.metric("strandline_http_connections") >= 2.0);
+    let mut most = 0;
+    until("it is closed", || {
+        most = most.max(memory());
+        // Only the connection that asks is left.
+        server.metric("strandline_http_connections") <= 1.0
+    });
+    let answers = REQUESTS * VALUE_BYTES;
+    assert!(most < before + answers as u64 / 8, "{before} bytes before, {most} at most");
+    assert!(rest(greedy).len() < answers, "it was not served to the end");
 }
