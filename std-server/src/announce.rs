@@ -47,7 +47,8 @@ fn message(facts: &Facts, recovery: &Recovery) -> String {
     let set = "-X POST -d '{\"key\":\"hello\",\"value\":\"world\"}'";
     match facts.resp {
         Some(resp) => {
-            lines.push(format!("    redis-cli -h {} -p {} SET hello world", resp.ip(), resp.port()))
+            let tls = if config.resp_tls.is_some() { " --tls" } else { "" };
+            lines.push(format!("    redis-cli{tls} -h {} -p {} SET hello world", resp.ip(), resp.port()));
         }
         None => lines.push(format!("    curl {set} {scheme}://{}/kv/set", facts.http)),
     }

@@ -79,6 +79,22 @@ fn synaps_library_for_python_works() {
     );
 }
 
+/// Some two hundred packages, OpenSSL and a C library of cryptography among them, for one client: built only when asked for.
+#[test]
+fn synaps_library_for_rust_works() {
+    if std::env::var_os("SYNAP_RUST").is_none() {
+        eprintln!("skipped: with SYNAP_RUST=1 in the environment, Synap's library for Rust is built and run");
+        return;
+    }
+    let data = tempdir().expect("a directory");
+    let server = started(&setup(data.path()));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--manifest-path"]).arg(clients().join("synap/Cargo.toml"));
+    cargo.arg("--target-dir").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("synap-rust"));
+    let said = run(cargo.arg("--").arg(format!("http://{}", server.http())));
+    assert!(said.as_ref().is_ok_and(|said| said.contains("ok")), "{said:?}");
+}
+
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(programs) = environment("schemathesis", "4.32.5") else { return };

@@ -79,6 +79,30 @@ fn a_request_that_trickles_in_is_given_up() {
     let answer = rest(slow);
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("not whole within 1 s"), "{answer}");
     assert_eq!(server.ask("DBSIZE"), "0");
+
+    let begun = Instant::now();
+    let mut idle = connect(server.http);
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    assert!(rest(idle).starts_with("HTTP/1.1 200 "), "it is answered, then closed because nothing follows");
+    assert!((1..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_body_without_a_length_is_bounded_while_it_arrives() {
+    let data = tempdir().expect("a directory");
+    let mut command = server(data.path());
+    command.env("STRANDLINE_KV_STORE__MAX_VALUE_SIZE_BYTES", "16");
+    let server = Server::from(command);
+    let chunked = |bytes: usize| {
+        let value = "x".repeat(bytes);
+        let head = "POST /kv/set HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        let body = format!(r#"{{"key":"a","value":"{value}"}}"#);
+        format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    assert_eq!(exchange(server.http, &chunked(16)).0, 200);
+    assert_eq!(exchange(server.http, &chunked((1 << 16) + 100)).0, 413);
+    let (status, body) = exchange(server.http, &chunked(17));
+    assert!(status == 400 && body.contains("maximum allowed size"), "{status} {body}");
 }
 
 #[test]
