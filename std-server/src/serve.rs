@@ -141,7 +141,8 @@ fn limits(config: &Config) -> ListenerLimits {
     // A request may hold the largest value with its key and options; a pipeline is not a request.
     let word_bytes = config.max_value_bytes.max(MIN_WORD_BYTES);
     let request = RequestLimits { word_bytes, ..ConnectionLimits::default().request };
-    let connection = ConnectionLimits { request, ..ConnectionLimits::default() };
+    let (reply_bytes, stall) = (config.max_reply_bytes, config.stall);
+    let connection = ConnectionLimits { request, reply_bytes, stall, ..ConnectionLimits::default() };
     ListenerLimits { clients: config.max_clients, connection, ..ListenerLimits::default() }
 }
 

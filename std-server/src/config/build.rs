@@ -75,6 +75,9 @@ impl Builder<'_> {
             resp_users,
             resp_tls: self.tls(Id::RespCert, Id::RespKey),
             max_clients: fit(self.settings.number(Id::MaxClients)),
+            max_reply_bytes: fit(self.settings.number(Id::MaxReplyBytes)),
+            stall: self.settings.number_or_off(Id::StallSecs).map(Duration::from_secs),
+            max_memory_bytes: self.settings.number_or_off(Id::MaxMemoryBytes).map(fit),
             max_value_bytes,
             logging: LoggingConfig {
                 level: LogLevel::from_word(self.settings.word(Id::LogLevel)).unwrap_or(LogLevel::Info),

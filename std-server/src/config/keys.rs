@@ -58,7 +58,10 @@ pub(super) enum Id {
     RespCert,
     RespKey,
     MaxClients,
+    MaxReplyBytes,
+    StallSecs,
     MaxValueSizeBytes,
+    MaxMemoryBytes,
     LogLevel,
     LogFormat,
     ShardCount,
@@ -86,6 +89,11 @@ pub(super) enum Kind {
     },
     /// Bytes as a number, or as text with a 1024-based unit.
     Size {
+        min: u64,
+        max: u64,
+    },
+    /// A size, or the word `off`.
+    SizeOrOff {
         min: u64,
         max: u64,
     },
@@ -200,6 +208,10 @@ const BATCH_MAX_BYTES: u64 = 64 * MIB;
 pub(super) const SEGMENT_MAX_BYTES: u64 = 1024 * MIB;
 /// Largest value: a record holds 16 MiB, and its key and framing need room too.
 const VALUE_MAX_BYTES: u64 = 15 * MIB;
+/// Longest replies to one command, and unless set.
+const REPLY_MAX_BYTES: u64 = 4096 * MIB;
+const REPLY_DEFAULT_BYTES: u64 = 256 * MIB;
+const MEMORY_MAX_BYTES: u64 = 1 << 50;
 /// Largest value unless set.
 pub(super) const VALUE_DEFAULT_BYTES: u64 = MIB;
 
@@ -313,8 +325,14 @@ pub(super) const KEYS: &[Key] = &[
         "The private key of it in PEM."),
     row(Id::MaxClients, "resp3.max_clients", number(1, 1_000_000, "clients"), Fallback::Number(10_000),
         "Clients of the Redis protocol at once; fewer if the system allows fewer open files."),
+    row(Id::MaxReplyBytes, "resp3.max_reply_bytes", Kind::Size { min: 64 * KIB, max: REPLY_MAX_BYTES },
+        Fallback::Number(REPLY_DEFAULT_BYTES), "A client of the Redis protocol is cut off whose replies to one command are longer."),
+    row(Id::StallSecs, "resp3.stall_secs", Kind::NumberOrOff { min: 1, max: 86_400, unit: "s" }, Fallback::Number(60),
+        "A client of the Redis protocol is cut off that takes nothing of its replies for so long."),
     row(Id::MaxValueSizeBytes, "kv_store.max_value_size_bytes", Kind::Size { min: 1, max: VALUE_MAX_BYTES },
         Fallback::Unset, "Largest value of a key; at most half a segment. Unless set: 1 MiB, or half a segment."),
+    row(Id::MaxMemoryBytes, "kv_store.max_memory_bytes", Kind::SizeOrOff { min: MIB, max: MEMORY_MAX_BYTES },
+        Fallback::Off, "With more keys and values than this, writes that need memory are refused; reads and deletes go on."),
     row(Id::LogLevel, "logging.level", Kind::Choice(LogLevel::WORDS), Fallback::Word("info"),
         "Least severe level that is written.").flag("--log-level"),
     row(Id::LogFormat, "logging.format", Kind::Choice(LogFormat::WORDS), Fallback::Word("human"),

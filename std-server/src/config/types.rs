@@ -43,6 +43,12 @@ pub struct Config {
     pub resp_tls: Option<TlsFiles>,
     /// Clients of the Redis protocol at once; at least 1.
     pub max_clients: usize,
+    /// A client of the Redis protocol is cut off whose replies to one command are longer.
+    pub max_reply_bytes: usize,
+    /// A client of the Redis protocol is cut off that takes nothing of its replies for so long.
+    pub stall: Option<Duration>,
+    /// With more keys and values than this, writes that need memory are refused.
+    pub max_memory_bytes: Option<usize>,
     /// Largest value of a key in bytes; with its key and framing it fits a record and half a segment.
     pub max_value_bytes: usize,
     /// What is written about the running server.

@@ -84,12 +84,14 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
         Kind::Number { min, max, .. } => {
             whole(raw).and_then(|number| within(number, min, max)).map(Value::Number)
         }
-        Kind::NumberOrOff { min, max, .. } => match raw {
-            Raw::Bool(false) => Some(Value::Off),
-            Raw::Text(_) | Raw::Word(_) if text(raw) == Some("off") => Some(Value::Off),
-            _ => whole(raw).and_then(|number| within(number, min, max)).map(Value::Number),
-        },
-        Kind::Size { min, max } => size(raw).and_then(|bytes| within(bytes, min, max)).map(Value::Number),
+        Kind::NumberOrOff { .. } if is_off(raw) => Some(Value::Off),
+        Kind::NumberOrOff { min, max, .. } => {
+            whole(raw).and_then(|number| within(number, min, max)).map(Value::Number)
+        }
+        Kind::SizeOrOff { .. } if is_off(raw) => Some(Value::Off),
+        Kind::Size { min, max } | Kind::SizeOrOff { min, max } => {
+            size(raw).and_then(|bytes| within(bytes, min, max)).map(Value::Number)
+        }
         Kind::Choice(words) => {
             text(raw).and_then(|text| words.iter().find(|word| **word == text)).map(|word| Value::Word(word))
         }
@@ -102,6 +104,10 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
 
 fn unfit<T>(found: String, next: String) -> Result<T, Unfit> {
     Err(Unfit { found, next })
+}
+
+fn is_off(raw: &Raw) -> bool {
+    matches!(raw, Raw::Bool(false)) || text(raw) == Some("off")
 }
 
 fn parse_bool(raw: &Raw) -> Option<Value> {
@@ -214,6 +220,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Size { min, max } => {
             format!("a size from {} to {}: bytes, or text such as \"8MB\"", bytes(min), bytes(max))
         }
+        Kind::SizeOrOff { min, max } => format!("{}, or off", expected(Kind::Size { min, max })),
         Kind::Choice([only]) => format!("\"{only}\", the only choice"),
         Kind::Choice(words) => {
             let (last, rest) = words.split_last().expect("a choice has words");

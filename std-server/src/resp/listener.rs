@@ -54,6 +54,7 @@ pub async fn serve_over<E: Engine>(
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() >= limits.clients => {
+                    engine.clients().statistics().turn_away();
                     connections.spawn(turn_away(stream));
                 }
                 Ok((stream, _)) => {
