@@ -1,8 +1,13 @@
 //! The body of a request: whole, bounded in size and in time.
 
+use core::fmt;
+use core::marker::PhantomData;
+
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Site;
 use super::problem::{Kind, Problem};
@@ -11,9 +16,33 @@ use super::problem::{Kind, Problem};
 pub(super) struct Body(Bytes);
 
 impl Body {
-    /// Reads it as JSON; the value may borrow from it.
+    /// Reads it as a JSON object; the value may borrow from it.
     pub(super) fn json<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Problem> {
-        Ok(serde_json::from_slice(&self.0)?)
+        let Object(value) = serde_json::from_slice(&self.0)?;
+        Ok(value)
+    }
+}
+
+/// What stands between braces: a struct alone would also be read from an array of its members.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'b, T: Deserialize<'b>> Deserialize<'b> for Object<T> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'b, T: Deserialize<'b>> Visitor<'b> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'b>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
     }
 }
 

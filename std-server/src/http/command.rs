@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::body::Body;
+use super::body::{Body, Object};
 use super::keys::EXISTS_ALREADY;
 use super::openapi::SynapErrors;
 use super::problem::{Json, Kind, Problem};
@@ -297,7 +297,8 @@ impl Answer {
 /// The payload; none is an empty one.
 fn read<'b, T: Deserialize<'b>>(payload: Option<&'b RawValue>) -> Result<T, Problem> {
     let json = payload.map_or("{}", RawValue::get);
-    serde_json::from_str(json).map_err(invalid)
+    let Object(value) = serde_json::from_str(json).map_err(invalid)?;
+    Ok(value)
 }
 
 fn field<'b, T: Deserialize<'b>>(name: &str, value: &'b RawValue) -> Result<T, Problem> {

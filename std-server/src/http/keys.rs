@@ -34,7 +34,7 @@ pub(super) async fn exists(State(engine): Server, key: Key) -> Answer<KeyExists>
 /// Gives a key another name; what had that name is gone.
 #[utoipa::path(post, path = "/key/{key}/rename", tag = "keys", params(("key" = String, Path, min_length = 1)),
     request_body = Destination,
-    responses((status = 200, body = Moved), (status = 404, description = "There is no such key", body = super::shapes::Failure), SynapErrors))]
+    responses((status = 200, body = Moved), SynapErrors))]
 pub(super) async fn rename(State(engine): Server, key: Key, body: Body) -> Answer<Moved> {
     let (Path(source), Destination { destination }) = (key?, body.json()?);
     ask(&*engine, &[b"RENAME", source.as_bytes(), destination.as_bytes()]).await?;
@@ -44,7 +44,7 @@ pub(super) async fn rename(State(engine): Server, key: Key, body: Body) -> Answe
 /// Gives a key another name that is free.
 #[utoipa::path(post, path = "/key/{key}/renamenx", tag = "keys", params(("key" = String, Path, min_length = 1)),
     request_body = Destination,
-    responses((status = 200, body = Moved), (status = 404, description = "There is no such key", body = super::shapes::Failure), SynapErrors))]
+    responses((status = 200, body = Moved), SynapErrors))]
 pub(super) async fn renamenx(State(engine): Server, key: Key, body: Body) -> Answer<Moved> {
     let (Path(source), Destination { destination }) = (key?, body.json()?);
     match ask(&*engine, &[b"RENAMENX", source.as_bytes(), destination.as_bytes()]).await? {

@@ -5,7 +5,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 
 use super::Server;
-use super::body::Body;
+use super::body::{Body, Object};
 use super::openapi::SynapErrors;
 use super::problem::{Json, Kind, Problem};
 use super::shapes::{
@@ -157,9 +157,9 @@ pub(super) async fn set_many(
     name: &[u8],
     Pairs { pairs }: Pairs<'_>,
 ) -> Result<Reply<'static>, Problem> {
-    let values = pairs.iter().map(|pair| stored_text(pair.value)).collect::<Result<Vec<_>, _>>()?;
+    let values = pairs.iter().map(|Object(pair)| stored_text(pair.value)).collect::<Result<Vec<_>, _>>()?;
     let mut words: Vec<&[u8]> = vec![name];
-    for (pair, value) in pairs.iter().zip(&values) {
+    for (Object(pair), value) in pairs.iter().zip(&values) {
         words.extend([pair.key.as_bytes(), value.as_bytes()]);
     }
     Ok(ask(engine, &words).await?)

@@ -83,10 +83,11 @@ fn errors(content_type: &str, schema: &str) -> BTreeMap<String, RefOr<Response>>
     ERRORS.into_iter().map(response).collect()
 }
 
-const ERRORS: [(u16, &str); 9] = [
+const ERRORS: [(u16, &str); 10] = [
     (400, "The request is malformed, or the command refuses it"),
     (401, "There are users, and the request is from none of them"),
     (403, "A web page of another server has sent the request"),
+    (404, "There is no such key to rename, or the address names no key"),
     (408, "The body did not arrive in time"),
     (413, "The body is too large"),
     (414, "The address is too long"),

@@ -7,6 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+use super::body::Object;
+
 /// A key, its new value, and under which conditions.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,8 +64,8 @@ pub(super) struct Part<'b> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Pairs<'b> {
     #[serde(borrow)]
-    #[schema(min_items = 1)]
-    pub(super) pairs: Vec<Pair<'b>>,
+    #[schema(min_items = 1, value_type = Vec<Pair<'_>>)]
+    pub(super) pairs: Vec<Object<Pair<'b>>>,
 }
 
 /// A key and its value.

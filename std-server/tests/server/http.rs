@@ -76,6 +76,9 @@ fn what_is_wrong_is_said_in_json() {
     let large = format!(r#"{{"key":"a","value":"{}"}}"#, "x".repeat(2 << 20));
     let rows = [
         ("POST", "/kv/set", r#"{"key":"a"}"#, 400, "missing field `value`"),
+        ("POST", "/kv/set", r#"["a","v"]"#, 400, "expected an object"),
+        ("POST", "/kv/msetnx", r#"{"pairs":[["a","v"]]}"#, 400, "expected an object"),
+        ("POST", "/kv/a/append", r#"["v"]"#, 400, "expected an object"),
         ("POST", "/kv/set", "{", 400, "the body is not what was expected"),
         ("POST", "/kv/set", r#"{"key":"a","value":"v","tll":5}"#, 400, "unknown field `tll`"),
         ("POST", "/kv/set", r#"{"key":"a","value":"v","ttl":0}"#, 400, "invalid expire time"),
