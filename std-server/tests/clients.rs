@@ -100,11 +100,23 @@ fn schemathesis_finds_nothing() {
     let Some(programs) = environment("schemathesis", "4.32.5") else { return };
     let data = tempdir().expect("a directory");
     let server = started(&setup(data.path()));
-    let examples = std::env::var("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "20".to_owned());
+    // More of them, or others: SCHEMATHESIS_EXAMPLES=300 SEED=7.
+    let set = |name, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
+    let (examples, seed) = (set("SCHEMATHESIS_EXAMPLES", "10"), set("SEED", "1"));
     let url = format!("http://{}/openapi.json", server.http());
     let mut command = Command::new(programs.join("schemathesis"));
     command.arg("--config-file").arg(clients().join("schemathesis.toml"));
-    command.args(["run", &url, "--no-color", "--phases", "coverage,fuzzing", "--max-examples", &examples]);
+    command.args([
+        "run",
+        &url,
+        "--no-color",
+        "--phases",
+        "coverage,fuzzing,stateful",
+        "--max-examples",
+        &examples,
+        "--seed",
+        &seed,
+    ]);
     // What it remembers of earlier runs stays out of the sources.
     let said = run(command.current_dir(data.path()));
     assert!(said.is_ok(), "{}", said.unwrap_err());
