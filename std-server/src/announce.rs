@@ -33,11 +33,12 @@ pub(crate) fn ready(facts: &Facts, recovery: &Recovery) {
 
 fn message(facts: &Facts, recovery: &Recovery) -> String {
     let config = &facts.config;
+    let scheme = if config.http_tls.is_some() { "https" } else { "http" };
     let mut lines = vec![
         format!("std-server {} is ready", env!("CARGO_PKG_VERSION")),
         format!("  data       {}", place(config)),
         format!("  recovered  {}", story(recovery)),
-        format!("  HTTP       http://{}", facts.http),
+        format!("  HTTP       {scheme}://{}", facts.http),
     ];
     if let Some(resp) = facts.resp {
         lines.push(format!("  RESP       {resp}"));
@@ -46,11 +47,12 @@ fn message(facts: &Facts, recovery: &Recovery) -> String {
     let set = "-X POST -d '{\"key\":\"hello\",\"value\":\"world\"}'";
     match facts.resp {
         Some(resp) => {
-            lines.push(format!("    redis-cli -h {} -p {} SET hello world", resp.ip(), resp.port()))
+            let tls = if config.resp_tls.is_some() { " --tls" } else { "" };
+            lines.push(format!("    redis-cli{tls} -h {} -p {} SET hello world", resp.ip(), resp.port()));
         }
-        None => lines.push(format!("    curl {set} http://{}/kv/set", facts.http)),
+        None => lines.push(format!("    curl {set} {scheme}://{}/kv/set", facts.http)),
     }
-    lines.push(format!("    curl http://{}/kv/get/hello", facts.http));
+    lines.push(format!("    curl {scheme}://{}/kv/get/hello", facts.http));
     lines.join("\n") + "\n"
 }
 

@@ -1,6 +1,7 @@
 //! The Strandline server.
 
 mod announce;
+pub mod auth;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -12,3 +13,4 @@ mod metrics;
 mod open_files;
 pub mod resp;
 pub mod serve;
+pub mod tls;

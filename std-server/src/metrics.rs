@@ -18,6 +18,7 @@ use strandline::{SYNC_BORDERS_MICROS, Stats};
 
 use crate::command::Host as _;
 use crate::engine::{DurableEngine, Store};
+use crate::http::Traffic;
 
 /// The page.
 #[derive(Debug)]
@@ -26,9 +27,9 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(engine: Arc<DurableEngine>) -> Self {
+    pub(crate) fn new(engine: Arc<DurableEngine>, traffic: Arc<Traffic>) -> Self {
         let mut registry = Registry::with_prefix("strandline");
-        registry.register_collector(Box::new(Reader { engine }));
+        registry.register_collector(Box::new(Reader { engine, traffic }));
         Self { registry }
     }
 
@@ -44,6 +45,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Reader {
     engine: Arc<DurableEngine>,
+    traffic: Arc<Traffic>,
 }
 
 impl Collector for Reader {
@@ -60,6 +62,9 @@ impl Collector for Reader {
             "Connections of the Redis protocol",
             count(engine.clients().count()),
         )?;
+        rows.gauge("http_connections", "Connections of HTTP", count(self.traffic.connections()))?;
+        let turned_away = self.traffic.turned_away();
+        rows.counter("http_turned_away", "Connections of HTTP that there was no room for", turned_away)?;
         let Some(store) = engine.store() else { return Ok(()) };
         keyspace_rows(&mut rows, store)?;
         let Some(stats) = store.log_stats() else { return Ok(()) };

@@ -2,20 +2,27 @@
 //!
 //! ```text
 //!  wanted + KEPT fits the soft limit ─► all of them
-//!  else raise the soft limit, to the hard one at most ─► as many as fit then, and a note
+//!  else raise the soft limit, to the hard one at most ─► as many as fit then, HTTP at most a quarter, and a note
 //! ```
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Makes room for so many clients, as far as the system allows. If it is for fewer, the note says so.
-pub(crate) fn make_room(clients: usize) -> (usize, Option<String>) {
-    let limits = getrlimit(Resource::Nofile);
-    let raise = |soft| setrlimit(Resource::Nofile, Rlimit { current: Some(soft), ..limits }).is_ok();
-    fit(clients, limits, raise)
+/// Clients at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clients {
+    pub(crate) resp: usize,
+    pub(crate) http: usize,
 }
 
-fn fit(clients: usize, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> (usize, Option<String>) {
-    let wanted = (clients as u64).saturating_add(KEPT);
+/// Makes room for so many clients, as far as the system allows. If it is for fewer, the note says so.
+pub(crate) fn make_room(wanted: Clients) -> (Clients, Option<String>) {
+    let limits = getrlimit(Resource::Nofile);
+    let raise = |soft| setrlimit(Resource::Nofile, Rlimit { current: Some(soft), ..limits }).is_ok();
+    fit(wanted, limits, raise)
+}
+
+fn fit(clients: Clients, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> (Clients, Option<String>) {
+    let wanted = (clients.resp as u64).saturating_add(clients.http as u64).saturating_add(KEPT);
     let Some(soft) = limits.current.filter(|soft| *soft < wanted) else { return (clients, None) };
     let most = limits.maximum.map_or(wanted, |hard| hard.min(wanted));
     // Some systems take less than their hard limit.
@@ -24,15 +31,20 @@ fn fit(clients: usize, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> (u
     if files >= wanted {
         return (clients, None);
     }
-    let fewer = usize::try_from(files.saturating_sub(KEPT).max(1)).unwrap_or(clients);
+    let left = usize::try_from(files.saturating_sub(KEPT)).unwrap_or(usize::MAX);
+    let quarter = (left / 4).max(left.saturating_sub(clients.resp));
+    let http = clients.http.min(quarter).max(1);
+    let resp = clients.resp.min(left.saturating_sub(http).max(1));
     let note = format!(
-        "resp3.max_clients = {clients} is lowered to {fewer}: the system allows this process {files} open files, and {KEPT} \
-         are for the log and HTTP; raise the limit with `ulimit -n {wanted}`, or with LimitNOFILE in a unit of systemd"
+        "resp3.max_clients = {} is lowered to {resp}, and server.max_connections = {} to {http}: the system allows this process \
+         {files} open files, and {KEPT} are for the log; raise the limit with `ulimit -n {wanted}`, or with LimitNOFILE in a \
+         unit of systemd",
+        clients.resp, clients.http
     );
-    (fewer, Some(note))
+    (Clients { resp, http }, Some(note))
 }
 
-/// Files that are not clients of the Redis protocol: the log's and the snapshots', listeners, HTTP, clients that are turned away.
+/// Files that are not clients: the log's and the snapshots', listeners, clients that are turned away.
 const KEPT: u64 = 128;
 const STEP: u64 = 16;
 
@@ -44,11 +56,16 @@ mod tests {
         Rlimit { current: Some(soft), maximum: hard }
     }
 
+    const fn clients(resp: usize, http: usize) -> Clients {
+        Clients { resp, http }
+    }
+
     #[test]
     fn the_soft_limit_is_left_alone_if_it_is_enough() {
         let not_called = |_| unreachable!();
-        assert_eq!(fit(100, limits(100 + KEPT, None), not_called), (100, None));
-        assert_eq!(fit(100, Rlimit { current: None, maximum: None }, not_called), (100, None));
+        let wanted = clients(90, 10);
+        assert_eq!(fit(wanted, limits(100 + KEPT, None), not_called), (wanted, None));
+        assert_eq!(fit(wanted, Rlimit { current: None, maximum: None }, not_called), (wanted, None));
     }
 
     #[test]
@@ -58,18 +75,20 @@ mod tests {
             raised.push(soft);
             true
         };
-        assert_eq!(fit(1000, limits(256, None), &mut raise), (1000, None));
-        assert_eq!(fit(1000, limits(256, Some(5000)), &mut raise), (1000, None));
-        let (clients, note) = fit(1000, limits(256, Some(628)), &mut raise);
-        assert_eq!((clients, raised), (500, vec![1000 + KEPT, 1000 + KEPT, 628]));
+        let wanted = clients(800, 200);
+        assert_eq!(fit(wanted, limits(256, None), &mut raise), (wanted, None));
+        assert_eq!(fit(wanted, limits(256, Some(5000)), &mut raise), (wanted, None));
+        let (room, note) = fit(wanted, limits(256, Some(628)), &mut raise);
+        assert_eq!((room, raised), (clients(375, 125), vec![1000 + KEPT, 1000 + KEPT, 628]));
         let note = note.expect("fewer than wanted");
-        assert!(note.contains("1000 is lowered to 500") && note.contains("628 open files"), "{note}");
+        assert!(note.contains("800 is lowered to 375") && note.contains("200 to 125"), "{note}");
     }
 
     #[test]
     fn a_system_that_takes_less_or_nothing_leaves_fewer_clients_and_one_at_least() {
-        assert_eq!(fit(1000, limits(256, None), |files| files <= 1000).0, 1000 - 128);
-        assert_eq!(fit(1000, limits(256, Some(5000)), |_| false).0, 128);
-        assert_eq!(fit(1000, limits(64, Some(64)), |_| false).0, 1);
+        assert_eq!(fit(clients(1000, 100), limits(256, None), |files| files <= 1000).0, clients(760, 100));
+        assert_eq!(fit(clients(1000, 100), limits(256, Some(5000)), |_| false).0, clients(96, 32));
+        assert_eq!(fit(clients(1000, 100), limits(64, Some(64)), |_| false).0, clients(1, 1));
+        assert_eq!(fit(clients(0, 100), limits(192, Some(192)), |_| false).0, clients(0, 64));
     }
 }

@@ -23,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Loaded, LogFormat};
 use crate::engine::{DurableEngine, Facts, Recovery};
+use crate::http::{Door, Pages};
+use crate::open_files::Clients;
 use crate::resp::{ConnectionLimits, ListenerLimits, RequestLimits};
+use crate::tls::{Tls, TlsError, TlsFiles};
 use crate::{announce, http, logging, open_files, resp};
 
 /// Runs the server until it is told to stop.
@@ -34,12 +37,15 @@ pub fn run(loaded: &Loaded, discard_from: Option<u64>) -> ExitCode {
         tracing::warn!("{note}");
     }
     let mut config = loaded.config.clone();
-    if config.resp.is_some() {
-        let (clients, note) = open_files::make_room(config.max_clients);
-        config.max_clients = clients;
-        if let Some(note) = note {
-            tracing::warn!("{note}");
-        }
+    let wanted = Clients {
+        resp: config.resp.map_or(0, |_| config.max_clients),
+        http: config.http_limits.connections * (1 + usize::from(config.admin.is_some())),
+    };
+    let (room, note) = open_files::make_room(wanted);
+    if let Some(note) = note {
+        tracing::warn!("{note}");
+        config.max_clients = room.resp.max(1);
+        config.http_limits.connections = config.http_limits.connections.min(room.http);
     }
     let runtime = match Builder::new_multi_thread().worker_threads(workers()).enable_all().build() {
         Ok(runtime) => runtime,
@@ -57,8 +63,15 @@ pub fn run(loaded: &Loaded, discard_from: Option<u64>) -> ExitCode {
 async fn serve(config: &Config, discard_from: Option<Lsn>) -> Result<(), Failure> {
     let started = Instant::now();
     let mut signals = Signals::new().map_err(Failure::System)?;
+    // Taken from the first moment on: it would end the process otherwise.
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::System)?;
     let stop = CancellationToken::new();
+    let tls = Listeners::load(config)?;
     let http_listener = bind("HTTP", config.http, "--http ADDR").await?;
+    let admin_listener = match config.admin {
+        Some(address) => Some(bind("administration", address, "admin.port").await?),
+        None => None,
+    };
     let resp_listener = match config.resp {
         Some(address) => Some(bind("the Redis protocol", address, "--resp ADDR").await?),
         None => None,
@@ -67,17 +80,24 @@ async fn serve(config: &Config, discard_from: Option<Lsn>) -> Result<(), Failure
     let resp = resp_listener.as_ref().map(TcpListener::local_addr).transpose().map_err(Failure::System)?;
     let facts = Facts { config: config.clone(), http, resp, started };
     let engine = Arc::new(DurableEngine::new(facts, stop.clone()));
+    if let Some(listener) = &admin_listener {
+        tracing::info!(admin = %listener.local_addr().map_err(Failure::System)?, "listening for administration");
+    }
     announce::listening(engine.facts());
 
     let mut servers = JoinSet::new();
-    servers.spawn(http::serve(http_listener, Arc::clone(&engine), stop.clone()));
-    if let Some(listener) = resp_listener {
-        let served = resp::serve(listener, Arc::clone(&engine), limits(config), stop.clone());
-        servers.spawn(async move {
-            served.await;
-            Ok(())
-        });
+    let pages = if admin_listener.is_some() { Pages::Clients } else { Pages::All };
+    let door = Door { pages, tls: tls.http.clone(), traffic: Arc::default() };
+    servers.spawn(http::serve(http_listener, door.clone(), Arc::clone(&engine), stop.clone()));
+    if let Some(listener) = admin_listener {
+        let door = Door { pages: Pages::Operator, ..door };
+        servers.spawn(http::serve(listener, door, Arc::clone(&engine), stop.clone()));
     }
+    if let Some(listener) = resp_listener {
+        let tls = tls.resp.clone();
+        servers.spawn(resp::serve_over(tls, listener, Arc::clone(&engine), limits(config), stop.clone()));
+    }
+    drop(tokio::spawn(tls.reload_on(hangup)));
     let recovering = Arc::clone(&engine);
     let recovery = tokio::task::spawn_blocking(move || recovering.recover(discard_from));
     let recovery: Recovery = tokio::select! {
@@ -102,12 +122,10 @@ async fn serve(config: &Config, discard_from: Option<Lsn>) -> Result<(), Failure
     }
 }
 
-async fn end(engine: &DurableEngine, mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
+async fn end(engine: &DurableEngine, mut servers: JoinSet<()>) -> Result<(), Failure> {
     while let Some(ended) = servers.join_next().await {
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a listener failed"),
-            Err(panic) => tracing::error!(%panic, "a listener failed"),
+        if let Err(panic) = ended {
+            tracing::error!(%panic, "a listener failed");
         }
     }
     engine.close().await.map_err(Failure::Halted)?;
@@ -123,7 +141,8 @@ fn limits(config: &Config) -> ListenerLimits {
     // A request may hold the largest value with its key and options; a pipeline is not a request.
     let word_bytes = config.max_value_bytes.max(MIN_WORD_BYTES);
     let request = RequestLimits { word_bytes, ..ConnectionLimits::default().request };
-    let connection = ConnectionLimits { request, ..ConnectionLimits::default() };
+    let (reply_bytes, stall) = (config.max_reply_bytes, config.stall);
+    let connection = ConnectionLimits { request, reply_bytes, stall, ..ConnectionLimits::default() };
     ListenerLimits { clients: config.max_clients, connection, ..ListenerLimits::default() }
 }
 
@@ -140,11 +159,39 @@ fn failed(config: &Config, failure: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What is spoken on each listener.
+#[derive(Clone)]
+struct Listeners {
+    http: Option<Arc<Tls>>,
+    resp: Option<Arc<Tls>>,
+}
+
+impl Listeners {
+    fn load(config: &Config) -> Result<Self, TlsError> {
+        let load = |files: &Option<TlsFiles>| files.as_ref().map(Tls::load).transpose();
+        Ok(Self { http: load(&config.http_tls)?, resp: load(&config.resp_tls)? })
+    }
+
+    /// Reads certificates and keys again whenever the signal comes.
+    async fn reload_on(self, mut hangup: Signal) {
+        while hangup.recv().await.is_some() {
+            for tls in [&self.http, &self.resp].into_iter().flatten() {
+                let path = tls.files().certificates.display();
+                match tls.reload() {
+                    Ok(()) => tracing::info!(%path, "certificate and key were read again"),
+                    Err(error) => tracing::error!(%error, "certificate and key stay as they were"),
+                }
+            }
+        }
+    }
+}
+
 /// Why the server did not start, or did not end well: what happened, and what to do next.
 #[derive(Debug)]
 enum Failure {
     System(io::Error),
     Listen { what: &'static str, address: SocketAddr, flag: &'static str, error: io::Error },
+    Tls(TlsError),
     Open(OpenError),
     Halted(String),
     Impatient(&'static str),
@@ -157,6 +204,12 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -165,6 +218,7 @@ impl fmt::Display for Failure {
                 f,
                 "{what} can't listen on {address}: {error}. Stop what listens there, or choose another address with {flag}"
             ),
+            Self::Tls(error) => write!(f, "{error}. Name files in PEM that the server may read"),
             Self::Open(error @ OpenError::Locked { .. }) => {
                 write!(f, "{error}. Stop that one, or choose another directory with --data-dir DIR")
             }

@@ -18,6 +18,8 @@ mod anything;
 mod bad_input;
 #[path = "config/sources.rs"]
 mod sources;
+#[path = "config/users.rs"]
+mod users;
 
 const CWD: &str = "/srv/app";
 

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use core::time::Duration;
 use std::sync::Arc;
+use std_server::auth::Credentials;
 use std_server::command::{
     Addresses, Clients, CommandLimits, Engine, Halted, Host, InfoSection, MemoryEngine, Progress, Refusal,
     Replies, Stop, Ticket, Unit,
@@ -369,6 +370,22 @@ impl Host for ScriptedEngine {
 
     fn settings(&self) -> Vec<(String, String)> {
         self.memory.settings()
+    }
+
+    fn credentials(&self) -> &Arc<Credentials> {
+        self.memory.credentials()
+    }
+
+    fn max_memory(&self) -> Option<usize> {
+        self.memory.max_memory()
+    }
+
+    fn set_max_memory(&self, limit: Option<usize>) {
+        self.memory.set_max_memory(limit);
+    }
+
+    fn is_full(&self) -> bool {
+        self.memory.is_full()
     }
 
     fn clients(&self) -> &Arc<Clients> {

@@ -4,8 +4,12 @@
 mod http;
 #[path = "server/import_device.rs"]
 mod import_device;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/loading.rs"]
 mod loading;
+#[path = "server/openapi.rs"]
+mod openapi;
 #[path = "server/process.rs"]
 mod process;
 #[path = "server/restart.rs"]
@@ -14,5 +18,11 @@ mod restart;
 mod snapshots;
 #[path = "server/start.rs"]
 mod start;
+#[path = "server/synap.rs"]
+mod synap;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/tools.rs"]
 mod tools;
+#[path = "server/users.rs"]
+mod users;

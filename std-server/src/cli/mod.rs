@@ -7,11 +7,13 @@
 //!   std-server import-device --from PATH --out DIR      import_device.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
+//!   std-server hash-password                            hash_password.rs
 //! ```
 //!
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod hash_password;
 mod import_device;
 mod inspect;
 mod verify;
@@ -35,6 +37,7 @@ pub fn run() -> ExitCode {
         Command::Inspect { file } => inspect::run(&file),
         Command::ImportDevice(args) => import_device::run(&args),
         Command::Config { action } => config::run(action),
+        Command::HashPassword => hash_password::run(),
     }
 }
 
@@ -68,6 +71,8 @@ enum Command {
         #[command(subcommand)]
         action: config::Action,
     },
+    /// Read a password from standard input, and print the hash of it that a configuration holds
+    HashPassword,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,8 @@ pub(super) enum Catalog<'a> {
     List { filter: Filter<'a> },
     /// The keys of a command line.
     GetKeys { words: Args<'a> },
+    /// The subcommands of a container.
+    Help { container: &'a [u8] },
 }
 
 /// Which names COMMAND LIST shows.
@@ -51,6 +53,7 @@ impl Catalog<'_> {
                 let shown = rows().iter().filter(|row| filter.shows(row));
                 Reply::Array(shown.map(|row| text(row.name)).collect())
             }
+            Self::Help { container } => named(container).map_or(Reply::Null, help),
             Self::GetKeys { words } => keys_of(words).unwrap_or_else(Reply::Refused),
         }
     }
@@ -107,6 +110,19 @@ fn shape(row: &'static Row) -> Reply<'static> {
     ])
 }
 
+/// The subcommands with their summaries, in the shape of Redis.
+fn help(row: &'static Row) -> Reply<'static> {
+    let name = row.name.to_ascii_uppercase();
+    let mut lines = vec![format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+    for sub in row.subcommands.iter().filter(|sub| !sub.name.ends_with("|help")) {
+        let sub_name = sub.name.split_once('|').map_or(sub.name, |(_, name)| name);
+        lines.push(sub_name.to_ascii_uppercase());
+        lines.push(format!("    {}.", sub.summary));
+    }
+    lines.extend(["HELP".to_owned(), "    Prints this help.".to_owned()]);
+    Reply::Array(lines.into_iter().map(Reply::Line).collect())
+}
+
 fn explanation(row: &'static Row) -> Reply<'static> {
     let mut lines =
         vec![("summary", text(row.summary)), ("since", text(row.since)), ("group", text(row.group))];
@@ -157,6 +173,10 @@ fn request(catalog: Catalog<'_>) -> Result<Request<'_>, Refusal> {
 /// A container's bare name, which its arity has refused before.
 pub(super) fn container(args: Args<'_>) -> Result<Request<'_>, Refusal> {
     Err(Refusal::arity(&String::from_utf8_lossy(args[0]).to_ascii_lowercase()))
+}
+
+pub(super) fn help_of(args: Args<'_>) -> Result<Request<'_>, Refusal> {
+    request(Catalog::Help { container: args[0] })
 }
 
 pub(super) fn info_of_all(_: Args<'_>) -> Result<Request<'_>, Refusal> {

@@ -1,11 +1,14 @@
-//! Commands on the connection itself: PING, ECHO, HELLO, CLIENT, SELECT, AUTH, RESET, QUIT.
+//! Commands on the connection itself: PING, ECHO, HELLO, SELECT, AUTH, RESET, QUIT.
 
 use super::args::{Args, Options, integer};
+use super::client::{ClientCommand, printable};
 use super::keys::only_database;
 use super::number;
 use super::reply::{Refusal, Replies, Reply};
 use super::session::{Protocol, Session};
 use super::{Next, Request};
+use crate::auth::Credentials;
+use std::sync::Arc;
 
 /// What these commands do.
 #[derive(Clone, Copy, Debug)]
@@ -15,45 +18,57 @@ pub(super) enum Connection<'a> {
     /// Answers the message.
     Echo { message: &'a [u8] },
     /// Chooses the protocol, names the connection, and tells who the server is.
-    Hello { protocol: Option<Protocol>, name: Option<&'a [u8]> },
+    Hello { protocol: Option<Protocol>, name: Option<&'a [u8]>, pair: Option<Pair<'a>> },
     /// Selects database 0, which is selected already.
     Select,
-    /// Accepts any password of the default user, which has none.
-    Authenticate,
+    /// Shows who the client is.
+    Authenticate { pair: Pair<'a> },
     /// Forgets the connection's state.
     Reset,
     /// Answers and closes.
     Quit,
-    /// The connection's number.
-    ClientId,
-    /// The connection's name.
-    ClientName,
-    /// Names the connection.
-    NameClient { name: &'a [u8] },
-    /// Describes this connection.
-    ClientInfo,
-    /// Describes these connections, or all.
-    ClientList { ids: Option<Args<'a>> },
-    /// Accepted: no connection is ever evicted.
-    NoEvict,
+}
+
+/// A user and a password; without a user, the default one.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    user: Option<&'a [u8]>,
+    secret: &'a [u8],
+}
+
+/// A password never comes into a log.
+impl core::fmt::Debug for Pair<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pair").finish_non_exhaustive()
+    }
 }
 
 impl Connection<'_> {
-    pub(super) fn execute(self, session: &mut Session, replies: &mut impl Replies) -> Next {
+    pub(super) async fn execute(
+        self,
+        session: &mut Session,
+        credentials: &Arc<Credentials>,
+        replies: &mut impl Replies,
+    ) -> Next {
         match self {
-            Self::Hello { protocol, name } => {
-                if let Some(name) = name {
-                    *session.client.name.lock() = name.to_vec();
-                }
-                let protocol = protocol.unwrap_or(session.protocol());
-                session.client.speak(protocol);
-                replies.speak(protocol);
-                replies.reply(greeting(session));
+            Self::Authenticate { pair } => {
+                let shown = authenticate(session, credentials, pair).await;
+                replies.reply(shown.map_or_else(Reply::Refused, |()| Reply::OK));
             }
+            Self::Hello { protocol, name, pair } => match introduce(session, credentials, pair).await {
+                Ok(()) => {
+                    if let Some(name) = name {
+                        *session.client.name.lock() = name.to_vec();
+                    }
+                    let protocol = protocol.unwrap_or(session.protocol());
+                    session.client.speak(protocol);
+                    replies.speak(protocol);
+                    replies.reply(greeting(session));
+                }
+                Err(refusal) => replies.reply(refusal.into()),
+            },
             Self::Reset => {
-                session.queue = None;
-                session.client.name.lock().clear();
-                session.client.speak(Protocol::Resp2);
+                session.reset();
                 replies.speak(Protocol::Resp2);
                 replies.reply(Reply::Status("RESET"));
             }
@@ -68,27 +83,46 @@ impl Connection<'_> {
 
     /// The answer of those commands that leave the connection as it is.
     pub(super) fn answer(self, session: &Session) -> Reply<'static> {
-        let client = &session.client;
         match self {
             Self::Ping { message: None } => Reply::Status("PONG"),
             Self::Ping { message: Some(message) } | Self::Echo { message } => Reply::owned(message),
-            Self::ClientId => Reply::Integer(i64::try_from(client.id).unwrap_or(i64::MAX)),
-            Self::ClientName => {
-                let name = client.name.lock();
-                if name.is_empty() { Reply::Null } else { Reply::owned(&name[..]) }
-            }
-            Self::NameClient { name } => {
-                *client.name.lock() = name.to_vec();
-                Reply::OK
-            }
-            Self::ClientInfo => Reply::Text(client.all().describe(|id| id == client.id)),
-            Self::ClientList { ids } => {
-                let is_wanted = |id: u64, ids: Args<'_>| ids.iter().any(|text| id_of(text) == Some(id));
-                Reply::Text(client.all().describe(|id| ids.is_none_or(|ids| is_wanted(id, ids))))
-            }
             Self::Hello { .. } => greeting(session),
-            Self::Reset | Self::Quit | Self::Select | Self::Authenticate | Self::NoEvict => Reply::OK,
+            Self::Reset | Self::Quit | Self::Select | Self::Authenticate { .. } => Reply::OK,
         }
+    }
+}
+
+/// With HELLO a client may show who it is, and must have when it has greeted.
+async fn introduce(
+    session: &mut Session,
+    credentials: &Arc<Credentials>,
+    pair: Option<Pair<'_>>,
+) -> Result<(), Refusal> {
+    if let Some(pair) = pair {
+        authenticate(session, credentials, pair).await?;
+    }
+    if session.trusted { Ok(()) } else { Err(Refusal::fixed(HELLO_WITHOUT_AUTH)) }
+}
+
+/// A server without users knows the default one, who has no password, as Redis does.
+async fn authenticate(
+    session: &mut Session,
+    credentials: &Arc<Credentials>,
+    Pair { user, secret }: Pair<'_>,
+) -> Result<(), Refusal> {
+    if !session.asks {
+        return match user {
+            Some(b"default") => Ok(()),
+            Some(_) => Err(WRONG_PAIR),
+            None => Err(Refusal::fixed(NO_PASSWORD)),
+        };
+    }
+    match credentials.authenticate(user.unwrap_or(b"default"), secret).await {
+        Some(user) => {
+            session.identify(user);
+            Ok(())
+        }
+        None => Err(WRONG_PAIR),
     }
 }
 
@@ -98,7 +132,7 @@ fn greeting(session: &Session) -> Reply<'static> {
         ("server", text("redis")),
         ("version", text(COMPATIBLE_VERSION)),
         ("proto", Reply::Integer(session.protocol() as i64)),
-        ("id", Connection::ClientId.answer(session)),
+        ("id", ClientCommand::Id.answer(&session.client)),
         ("mode", text("standalone")),
         ("role", text("master")),
         ("modules", Reply::Array(Vec::new())),
@@ -126,7 +160,7 @@ pub(super) fn echo(args: Args<'_>) -> Result<Request<'_>, Refusal> {
 
 pub(super) fn hello(args: Args<'_>) -> Result<Request<'_>, Refusal> {
     let Some(version) = args.get(1) else {
-        return request(Connection::Hello { protocol: None, name: None });
+        return request(Connection::Hello { protocol: None, name: None, pair: None });
     };
     let protocol = match number::integer(version) {
         Some(2) => Protocol::Resp2,
@@ -134,21 +168,20 @@ pub(super) fn hello(args: Args<'_>) -> Result<Request<'_>, Refusal> {
         Some(_) => return Err(Refusal::fixed("NOPROTO unsupported protocol version")),
         None => return Err(Refusal::fixed("ERR Protocol version is not an integer or out of range")),
     };
-    let mut name = None;
+    let (mut name, mut pair) = (None, None);
     let mut options = Options::new(&args[2..]);
     while let Some(word) = options.word() {
-        let malformed = || Refusal::new([b"ERR Syntax error in HELLO option '", word.text, b"'"].concat());
+        let malformed = || Refusal::naming("ERR Syntax error in HELLO option '", word.text, "'");
         match word.name() {
             b"AUTH" => {
-                let user = options.value().map_err(|_| malformed())?;
-                options.value().map_err(|_| malformed())?;
-                default_user(user)?;
+                let user = Some(options.value().map_err(|_| malformed())?);
+                pair = Some(Pair { user, secret: options.value().map_err(|_| malformed())? });
             }
             b"SETNAME" => name = Some(printable(options.value().map_err(|_| malformed())?)?),
             _ => return Err(malformed()),
         }
     }
-    request(Connection::Hello { protocol: Some(protocol), name })
+    request(Connection::Hello { protocol: Some(protocol), name, pair })
 }
 
 pub(super) fn select(args: Args<'_>) -> Result<Request<'_>, Refusal> {
@@ -157,22 +190,12 @@ pub(super) fn select(args: Args<'_>) -> Result<Request<'_>, Refusal> {
 }
 
 pub(super) fn auth(args: Args<'_>) -> Result<Request<'_>, Refusal> {
-    match args {
-        [_, _] => Err(Refusal::fixed(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
-        [_, user, _] => {
-            default_user(user)?;
-            request(Connection::Authenticate)
-        }
-        _ => Err(Refusal::SYNTAX),
-    }
-}
-
-fn default_user(user: &[u8]) -> Result<(), Refusal> {
-    let wrong = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
-    if user == b"default" { Ok(()) } else { Err(wrong) }
+    let pair = match args {
+        [_, secret] => Pair { user: None, secret },
+        [_, user, secret] => Pair { user: Some(user), secret },
+        _ => return Err(Refusal::SYNTAX),
+    };
+    request(Connection::Authenticate { pair })
 }
 
 pub(super) fn reset(_: Args<'_>) -> Result<Request<'_>, Refusal> {
@@ -183,53 +206,9 @@ pub(super) fn quit(_: Args<'_>) -> Result<Request<'_>, Refusal> {
     request(Connection::Quit)
 }
 
-pub(super) fn client_id(_: Args<'_>) -> Result<Request<'_>, Refusal> {
-    request(Connection::ClientId)
-}
-
-pub(super) fn client_getname(_: Args<'_>) -> Result<Request<'_>, Refusal> {
-    request(Connection::ClientName)
-}
-
-pub(super) fn client_setname(args: Args<'_>) -> Result<Request<'_>, Refusal> {
-    request(Connection::NameClient { name: printable(args[2])? })
-}
-
-/// A name that can stand in a list of connections.
-fn printable(name: &[u8]) -> Result<&[u8], Refusal> {
-    let refusal = "ERR Client names cannot contain spaces, newlines or special characters.";
-    if name.iter().all(u8::is_ascii_graphic) { Ok(name) } else { Err(Refusal::fixed(refusal)) }
-}
-
-pub(super) fn client_info(_: Args<'_>) -> Result<Request<'_>, Refusal> {
-    request(Connection::ClientInfo)
-}
-
-pub(super) fn client_list(args: Args<'_>) -> Result<Request<'_>, Refusal> {
-    let mut options = Options::new(&args[2..]);
-    let ids = match options.word() {
-        None => None,
-        Some(word) if word.name() == b"ID" && args.len() > 3 => Some(&args[3..]),
-        Some(word) if word.name() == b"TYPE" && args.len() == 4 => {
-            match args[3].to_ascii_lowercase().as_slice() {
-                b"normal" => None,
-                b"master" | b"replica" | b"slave" | b"pubsub" => Some(&[][..]),
-                _ => return Err(Refusal::new([b"ERR Unknown client type '", args[3], b"'"].concat())),
-            }
-        }
-        Some(_) => return Err(Refusal::SYNTAX),
-    };
-    if ids.is_some_and(|ids| ids.iter().any(|id| id_of(id).is_none())) {
-        return Err(Refusal::fixed("ERR Invalid client ID"));
-    }
-    request(Connection::ClientList { ids })
-}
-
-fn id_of(text: &[u8]) -> Option<u64> {
-    number::integer(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
-}
-
-pub(super) fn client_no_evict(args: Args<'_>) -> Result<Request<'_>, Refusal> {
-    let is_switch = args[2].eq_ignore_ascii_case(b"on") || args[2].eq_ignore_ascii_case(b"off");
-    if is_switch { request(Connection::NoEvict) } else { Err(Refusal::SYNTAX) }
-}
+const WRONG_PAIR: Refusal = Refusal::fixed("WRONGPASS invalid username-password pair or user is disabled.");
+const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
+                           Are you sure your configuration is correct?";
+const HELLO_WITHOUT_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+                                  AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
+                                  protocol version at the same time";

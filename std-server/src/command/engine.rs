@@ -9,6 +9,7 @@
 use super::reply::{Refusal, Replies};
 use super::session::Clients;
 use super::unit::Unit;
+use crate::auth::Credentials;
 use std::sync::Arc;
 
 /// The place of a record in the log; a later record has a greater one.
@@ -65,6 +66,18 @@ pub trait Host: Send + Sync + 'static {
 
     /// Every setting that CONFIG GET shows: name and value.
     fn settings(&self) -> Vec<(String, String)>;
+
+    /// Who may come in over the Redis protocol; everybody if there are none.
+    fn credentials(&self) -> &Arc<Credentials>;
+
+    /// Commands that need memory are refused above this many bytes.
+    fn max_memory(&self) -> Option<usize>;
+
+    /// Changes [`Self::max_memory`] until the server ends.
+    fn set_max_memory(&self, limit: Option<usize>);
+
+    /// Whether memory is above [`Self::max_memory`].
+    fn is_full(&self) -> bool;
 
     /// The list of connections.
     fn clients(&self) -> &Arc<Clients>;

@@ -100,7 +100,7 @@ impl Condition {
                 b"XX" => condition.xx = true,
                 b"GT" => condition.gt = true,
                 b"LT" => condition.lt = true,
-                _ => return Err(Refusal::new([b"ERR Unsupported option ", word.text].concat())),
+                _ => return Err(Refusal::naming("ERR Unsupported option ", word.text, "")),
             }
         }
         let Self { nx, xx, gt, lt } = condition;

@@ -3,7 +3,6 @@
 use super::args::{Args, Options, integer};
 use super::effects::Scope;
 use super::glob;
-use super::number;
 use super::reply::{Refusal, Reply};
 use super::{Operation, Request};
 use crate::keyspace::Effect;
@@ -186,10 +185,18 @@ pub(super) fn scan_step(args: Args<'_>) -> Result<Request<'_>, Refusal> {
     request(Keys::Scan { cursor, pattern, count: count.min(MAX_SCAN_COUNT), strings })
 }
 
-/// A cursor is any 64-bit number; a sign wraps around, as in Redis.
+/// A cursor is what `strtoul` reads: nothing is 0, what follows a NUL is not seen, a minus sign wraps around.
 fn cursor(text: &[u8]) -> Option<u64> {
-    let unsigned = || core::str::from_utf8(text).ok()?.parse().ok();
-    number::integer(text).map(i64::cast_unsigned).or_else(unsigned)
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let number: u64 =
+        digits.first()?.is_ascii_digit().then(|| core::str::from_utf8(digits).ok()?.parse().ok())??;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 pub(super) fn dbsize(_: Args<'_>) -> Result<Request<'_>, Refusal> {

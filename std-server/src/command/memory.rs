@@ -8,8 +8,9 @@ use super::engine::{CommandLimits, Engine, Halted, Host, InfoSection, Progress, 
 use super::reply::{Refusal, Replies};
 use super::session::Clients;
 use super::unit::Unit;
+use crate::auth::{Account, Credentials};
 use crate::keyspace::{Keyspace, MAX_VALUE_BYTES, Options};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 pub struct MemoryEngine {
     state: Mutex<State>,
     clients: Arc<Clients>,
+    credentials: Arc<Credentials>,
+    /// 0: none.
+    max_memory: AtomicUsize,
     last_save_s: AtomicU64,
     stop: CancellationToken,
 }
@@ -37,10 +41,24 @@ impl MemoryEngine {
     #[must_use]
     pub fn new(options: Options, stop: CancellationToken) -> Self {
         let state = State { keyspace: Keyspace::new(options), record: Vec::new(), random: options.seed };
-        let engine =
-            Self { state: Mutex::new(state), clients: Arc::default(), last_save_s: AtomicU64::new(0), stop };
+        let engine = Self {
+            state: Mutex::new(state),
+            clients: Arc::default(),
+            credentials: Arc::new(Credentials::new(&[])),
+            max_memory: AtomicUsize::new(0),
+            last_save_s: AtomicU64::new(0),
+            stop,
+        };
         engine.last_save_s.store(engine.now_us() / 1_000_000, Ordering::Relaxed);
         engine
+    }
+}
+
+impl MemoryEngine {
+    /// The same, but only these users may come in.
+    #[must_use]
+    pub fn for_users(self, accounts: &[Account]) -> Self {
+        Self { credentials: Arc::new(Credentials::new(accounts)), ..self }
     }
 }
 
@@ -54,10 +72,13 @@ impl Engine for MemoryEngine {
         let mut state = self.state.lock();
         let State { keyspace, record, random } = &mut *state;
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let context =
-            Context { now_ms, random: *random, max_value_bytes: MAX_VALUE_BYTES, max_memory_bytes: None };
+        let max_memory_bytes = self.max_memory();
+        let context = Context { now_ms, random: *random, max_value_bytes: MAX_VALUE_BYTES, max_memory_bytes };
         record.clear();
         unit.execute(keyspace, &context, record, replies);
+        if !record.is_empty() {
+            self.clients.watches().touch(record);
+        }
         Ok(None)
     }
 
@@ -107,6 +128,22 @@ impl Host for MemoryEngine {
         [("appendonly", "no"), ("save", ""), ("databases", "1")]
             .map(|(name, value)| (name.into(), value.into()))
             .into()
+    }
+
+    fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    fn max_memory(&self) -> Option<usize> {
+        Some(self.max_memory.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    fn set_max_memory(&self, limit: Option<usize>) {
+        self.max_memory.store(limit.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.max_memory().is_some_and(|limit| self.state.lock().keyspace.used_bytes() > limit)
     }
 
     fn clients(&self) -> &Arc<Clients> {

@@ -13,6 +13,7 @@
 
 mod args;
 mod catalog;
+mod client;
 mod connection;
 mod direct;
 mod dispatch;
@@ -20,17 +21,25 @@ mod effects;
 mod engine;
 mod expiry;
 mod glob;
+mod info;
 mod keys;
+mod lcs;
+mod long_double;
 mod memory;
 mod number;
+mod object;
 mod reply;
 mod server;
 mod session;
+mod settings;
+mod slowlog;
+mod statistics;
 mod strings;
 mod table;
 mod tally;
 mod transaction;
 mod unit;
+mod watch;
 
 pub use args::Args;
 pub use connection::COMPATIBLE_VERSION;
@@ -42,18 +51,21 @@ pub use memory::MemoryEngine;
 pub(crate) use number::integer;
 pub use reply::{Refusal, Replies, Reply};
 pub use session::{Addresses, Clients, Protocol, Session};
+pub use statistics::{Counts, Statistics, Usage};
 pub use table::{Row, rows};
 pub use tally::Tally;
 pub use unit::{Command, Unit};
+pub use watch::Watches;
 
 /// A command that is well formed.
 #[derive(Clone, Copy, Debug)]
 enum Request<'a> {
     Data(Operation<'a>),
     Connection(connection::Connection<'a>),
+    Client(client::ClientCommand<'a>),
     Catalog(catalog::Catalog<'a>),
     Server(server::Server<'a>),
-    Transaction(transaction::Transaction),
+    Transaction(transaction::Transaction<'a>),
 }
 
 /// A command on the keyspace.
@@ -62,6 +74,7 @@ enum Operation<'a> {
     Strings(strings::Strings<'a>),
     Keys(keys::Keys<'a>),
     Expiry(expiry::Expiry<'a>),
+    Object(object::Object<'a>),
 }
 
 /// What becomes of a connection after a command.

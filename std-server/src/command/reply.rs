@@ -14,6 +14,8 @@ use std::borrow::Cow;
 pub enum Reply<'k> {
     /// A short status such as `OK`.
     Status(&'static str),
+    /// A line of text, without line breaks.
+    Line(String),
     /// A signed integer.
     Integer(i64),
     /// Binary-safe bytes, borrowed from the keyspace wherever possible.
@@ -22,6 +24,8 @@ pub enum Reply<'k> {
     Text(String),
     /// No value.
     Null,
+    /// No answers: a transaction that was not executed.
+    NullArray,
     /// Answers in order.
     Array(Vec<Self>),
     /// Names and their values (RESP2: a flat array).
@@ -65,10 +69,12 @@ impl<'k> Reply<'k> {
     pub fn into_owned(self) -> Reply<'static> {
         match self {
             Self::Status(text) => Reply::Status(text),
+            Self::Line(text) => Reply::Line(text),
             Self::Integer(number) => Reply::Integer(number),
             Self::Bulk(bytes) => Reply::owned(bytes),
             Self::Text(text) => Reply::Text(text),
             Self::Null => Reply::Null,
+            Self::NullArray => Reply::NullArray,
             Self::Array(members) => Reply::Array(members.into_iter().map(Reply::into_owned).collect()),
             Self::Set(members) => Reply::Set(members.into_iter().map(Reply::into_owned).collect()),
             Self::Map(rows) => {
@@ -101,6 +107,11 @@ pub trait Replies {
 
     /// Writes from now on in this version of the protocol.
     fn speak(&mut self, protocol: Protocol);
+
+    /// How many refusals were written, where somebody counts.
+    fn refused(&self) -> usize {
+        0
+    }
 }
 
 /// Why a command was refused: a code, a space and a sentence, as Redis words it.
@@ -131,7 +142,14 @@ impl Refusal {
         Self(Cow::Borrowed(line.as_bytes()))
     }
 
-    /// A refusal that repeats what the client sent.
+    /// A refusal that repeats a word of the client between two texts, up to its first NUL, as Redis does.
+    #[must_use]
+    pub fn naming(before: &str, word: &[u8], after: &str) -> Self {
+        let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self::new([before.as_bytes(), word, after.as_bytes()].concat())
+    }
+
+    /// A refusal whose line is made at run time.
     #[must_use]
     pub fn new(line: impl Into<Vec<u8>>) -> Self {
         Self(Cow::Owned(line.into()))
@@ -149,12 +167,28 @@ impl Refusal {
         Self::new(format!("ERR invalid expire time in '{name}' command"))
     }
 
+    /// Its code: the first word of the line.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        let end = self.0.iter().position(|byte| !byte.is_ascii_uppercase()).unwrap_or(self.0.len());
+        core::str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+
     /// The line, without the protocol's marks; it may hold line breaks that a client sent.
     #[must_use]
     pub fn line(&self) -> &[u8] {
         &self.0
     }
 }
+
+/// As much of a client's word as an error repeats.
+pub(super) fn repeated(word: &[u8]) -> &[u8] {
+    let end = word.iter().take(LONGEST_SHOWN).position(|byte| *byte == 0);
+    &word[..end.unwrap_or(word.len().min(LONGEST_SHOWN))]
+}
+
+/// How much of a client's words an error repeats.
+pub(super) const LONGEST_SHOWN: usize = 128;
 
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -1,11 +1,12 @@
-//! Commands to the server as a whole: INFO, CONFIG GET, TIME, SAVE, BGSAVE, LASTSAVE, WAITAOF, SHUTDOWN.
+//! Commands to the server as a whole: INFO, CONFIG, TIME, SAVE, BGSAVE, LASTSAVE, WAITAOF, SHUTDOWN.
 //!
 //! What takes time is not done here but returned as an [`Action`] that the connection waits for.
 
 use super::args::{Args, Options};
 use super::engine::{Host, Stop};
 use super::reply::{Refusal, Reply};
-use super::{Request, glob, number};
+use super::slowlog::SlowLog;
+use super::{Request, info, number, settings};
 use core::time::Duration;
 
 /// What these commands do.
@@ -15,6 +16,12 @@ pub(super) enum Server<'a> {
     Info { sections: Args<'a> },
     /// Settings whose name matches one of the patterns.
     ConfigGet { patterns: Args<'a> },
+    /// Changes settings until the server ends.
+    ConfigSet { pairs: Args<'a> },
+    /// Begins to count anew.
+    ResetStatistics,
+    /// The commands that took long.
+    SlowLog(SlowLog<'a>),
     /// The server's time.
     Time,
     /// When the newest snapshot was taken.
@@ -43,8 +50,16 @@ impl Server<'_> {
     /// Answers at once, or says what to wait for.
     pub(super) fn execute(self, host: &impl Host) -> Result<Reply<'static>, Action> {
         Ok(match self {
-            Self::Info { sections } => Reply::Text(info_text(host, sections)),
-            Self::ConfigGet { patterns } => settings(host, patterns),
+            Self::Info { sections } => Reply::Text(info::text(host, sections)),
+            Self::ConfigGet { patterns } => settings::shown(host, patterns),
+            Self::ConfigSet { pairs } => {
+                settings::change(host, pairs).map_or_else(Reply::Refused, |()| Reply::OK)
+            }
+            Self::ResetStatistics => {
+                host.clients().reset_counts();
+                Reply::OK
+            }
+            Self::SlowLog(slowlog) => slowlog.answer(host.clients()),
             Self::Time => {
                 let now_us = host.now_us();
                 let part = |number: u64| Reply::owned(number.to_string());
@@ -82,45 +97,12 @@ fn acknowledged(local: i64) -> Reply<'static> {
     Reply::Array(vec![Reply::Integer(local), Reply::Integer(0)])
 }
 
-fn info_text(host: &impl Host, wanted: Args<'_>) -> String {
-    let all = ["all", "default", "everything"];
-    let is_name = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let shown = |name: &str| {
-        wanted.iter().any(|word| is_name(word, name) || all.iter().any(|all| is_name(word, all)))
-    };
-    let mut text = String::new();
-    for section in host.info().iter().filter(|section| wanted.is_empty() || shown(section.name)) {
-        if !text.is_empty() {
-            text.push_str("\r\n");
-        }
-        text.extend(["# ", section.name, "\r\n"]);
-        for (name, value) in &section.lines {
-            text.extend([name, ":", value, "\r\n"]);
-        }
-    }
-    text
-}
-
-fn settings(host: &impl Host, patterns: Args<'_>) -> Reply<'static> {
-    let is_wanted = |name: &str| {
-        patterns
-            .iter()
-            .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.to_ascii_lowercase().as_bytes()))
-    };
-    let settings = host.settings().into_iter().filter(|(name, _)| is_wanted(name));
-    Reply::Map(settings.map(|(name, value)| (Reply::owned(name), Reply::owned(value))).collect())
-}
-
 fn request(server: Server<'_>) -> Result<Request<'_>, Refusal> {
     Ok(Request::Server(server))
 }
 
-pub(super) fn info(args: Args<'_>) -> Result<Request<'_>, Refusal> {
+pub(super) fn info_of(args: Args<'_>) -> Result<Request<'_>, Refusal> {
     request(Server::Info { sections: &args[1..] })
-}
-
-pub(super) fn config_get(args: Args<'_>) -> Result<Request<'_>, Refusal> {
-    request(Server::ConfigGet { patterns: &args[2..] })
 }
 
 pub(super) fn time(_: Args<'_>) -> Result<Request<'_>, Refusal> {

@@ -5,9 +5,10 @@
 use super::args::{Args, Options, integer};
 use super::effects::Scope;
 use super::expiry::{Clock, Deadline, Unit};
-use super::number;
+use super::lcs::Common;
 use super::reply::{Refusal, Reply};
 use super::{Operation, Request};
+use super::{long_double, number};
 use crate::keyspace::Effect;
 
 /// What these commands do.
@@ -22,7 +23,7 @@ pub(super) enum Strings<'a> {
     /// The value, deleted.
     GetDelete { key: &'a [u8] },
     /// The value, with another expiry.
-    GetExpire { key: &'a [u8], change: ExpiryChange },
+    GetExpire { key: &'a [u8], written: Option<Written<'a>>, otherwise: ExpiryChange },
     /// Stores a value.
     Set(Set<'a>),
     /// Adds to an integer.
@@ -35,6 +36,8 @@ pub(super) enum Strings<'a> {
     Overwrite { key: &'a [u8], offset: i64, bytes: &'a [u8] },
     /// The values of several keys.
     GetMany { keys: Args<'a> },
+    /// What two values have in common.
+    Common(Common<'a>),
     /// Stores several values; with `if_none_exist`, all or none.
     SetMany { pairs: Args<'a>, if_none_exist: bool },
 }
@@ -80,7 +83,7 @@ impl<'a> Strings<'a> {
     pub(super) const fn computed_bytes(&self) -> usize {
         match self {
             Self::Add { .. } => number::MAX_INTEGER_DIGITS,
-            Self::AddFloat { .. } => number::MAX_FLOAT_DIGITS,
+            Self::AddFloat { .. } => long_double::MAX_SUM_BYTES,
             _ => 0,
         }
     }
@@ -100,7 +103,13 @@ impl<'a> Strings<'a> {
                 }
                 value
             }
-            Self::GetExpire { key, change } => get_expire(scope, key, change, name),
+            Self::GetExpire { key, written, otherwise } if scope.exists(key) => {
+                match change(written, otherwise, name) {
+                    Ok(change) => get_expire(scope, key, change, name),
+                    Err(refusal) => refusal.into(),
+                }
+            }
+            Self::GetExpire { .. } => Reply::Null,
             Self::Set(set) => set.execute(scope, name),
             Self::Add { key, amount } => add(&mut scope, key, amount),
             Self::AddFloat { key, amount } => add_float(&mut scope, key, amount),
@@ -114,6 +123,7 @@ impl<'a> Strings<'a> {
                 let value = |key: &&[u8]| keyspace.get(key, context.now_ms).map(|entry| entry.value);
                 Reply::Array(keys.iter().map(|key| Reply::optional(value(key))).collect())
             }
+            Self::Common(common) => common.execute(&scope),
             Self::SetMany { pairs, if_none_exist } => set_many(&mut scope, pairs, if_none_exist),
         }
     }
@@ -213,7 +223,7 @@ fn add<'k>(scope: &mut Scope<'_>, key: &[u8], amount: i64) -> Reply<'k> {
 fn add_float<'k>(scope: &mut Scope<'_>, key: &[u8], amount: &[u8]) -> Reply<'k> {
     let entry = scope.get(key);
     let expires_at_ms = entry.as_ref().and_then(|entry| entry.expires_at_ms);
-    match number::sum(entry.map_or(b"0", |entry| entry.value), amount) {
+    match long_double::sum(entry.map_or(b"0", |entry| entry.value), amount) {
         Ok(total) => {
             scope.apply(Effect::Set { key, value: total.as_bytes(), expires_at_ms });
             Reply::owned(total)
@@ -292,7 +302,12 @@ fn deadline_option(word: &[u8]) -> Option<(Clock, Unit)> {
 }
 
 /// An expiry that is read only after every option is known to be well formed.
-type Written<'a> = (Clock, Unit, &'a [u8]);
+pub(super) type Written<'a> = (Clock, Unit, &'a [u8]);
+
+/// Whether an option may follow what was read: the same one may, and then counts instead.
+fn fits(written: Option<Written<'_>>, kind: (Clock, Unit)) -> bool {
+    written.is_none_or(|(clock, unit, _)| (clock, unit) == kind)
+}
 
 fn change(
     written: Option<Written<'_>>,
@@ -310,15 +325,15 @@ pub(super) fn getex(args: Args<'_>) -> Result<Request<'_>, Refusal> {
     let mut options = Options::new(&args[2..]);
     while let Some(word) = options.word() {
         match (word.name(), deadline_option(word.name())) {
-            (_, Some((clock, unit))) if written.is_none() && !persist => {
-                written = Some((clock, unit, options.value()?));
+            (_, Some(kind)) if fits(written, kind) && !persist => {
+                written = Some((kind.0, kind.1, options.value()?));
             }
             (b"PERSIST", _) if written.is_none() => persist = true,
             _ => return Err(Refusal::SYNTAX),
         }
     }
     let otherwise = if persist { ExpiryChange::Clear } else { ExpiryChange::Keep };
-    request(Strings::GetExpire { key: args[1], change: change(written, otherwise, "getex")? })
+    request(Strings::GetExpire { key: args[1], written, otherwise })
 }
 
 pub(super) fn set(args: Args<'_>) -> Result<Request<'_>, Refusal> {
@@ -331,8 +346,8 @@ pub(super) fn set(args: Args<'_>) -> Result<Request<'_>, Refusal> {
             (b"XX", _) if set.condition != Existence::Missing => set.condition = Existence::Present,
             (b"GET", _) => set.answer = Answer::OldValue,
             (b"KEEPTTL", _) if written.is_none() => keep = true,
-            (_, Some((clock, unit))) if written.is_none() && !keep => {
-                written = Some((clock, unit, options.value()?));
+            (_, Some(kind)) if fits(written, kind) && !keep => {
+                written = Some((kind.0, kind.1, options.value()?));
             }
             _ => return Err(Refusal::SYNTAX),
         }

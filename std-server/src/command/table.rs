@@ -7,8 +7,11 @@
 //! Rows are sorted by name, because they are found by halving. A new command is one row and one function.
 
 use super::args::{Args, LONGEST_NAME, Word};
-use super::reply::Refusal;
-use super::{Request, catalog, connection, expiry, keys, server, strings, transaction};
+use super::reply::{LONGEST_SHOWN, Refusal, repeated};
+use super::{
+    Request, catalog, client, connection, expiry, keys, lcs, object, server, settings, slowlog, strings,
+    transaction,
+};
 
 /// One command, or one subcommand (`config|get`).
 #[derive(Debug)]
@@ -123,28 +126,24 @@ const fn upper(name: &str) -> [u8; LONGEST_NAME] {
 }
 
 fn unknown_subcommand(sub: &[u8], row: &Row) -> Refusal {
-    let shown = &sub[..sub.len().min(LONGEST_SHOWN)];
     let help = format!("'. Try {} HELP.", row.name.to_ascii_uppercase());
-    Refusal::new([b"ERR unknown subcommand '", shown, help.as_bytes()].concat())
+    Refusal::naming("ERR unknown subcommand '", repeated(sub), &help)
 }
 
 fn unknown_command(words: Args<'_>) -> Refusal {
-    let name = &words[0][..words[0].len().min(LONGEST_SHOWN)];
     let mut shown = Vec::new();
     for word in &words[1..] {
         if shown.len() >= LONGEST_SHOWN {
             break;
         }
-        let room = LONGEST_SHOWN - shown.len();
+        let (word, room) = (repeated(word), LONGEST_SHOWN - shown.len());
         shown.push(b'\'');
         shown.extend_from_slice(&word[..word.len().min(room)]);
         shown.extend_from_slice(b"' ");
     }
-    Refusal::new([b"ERR unknown command '", name, b"', with args beginning with: ", &shown].concat())
+    let before = b"ERR unknown command '";
+    Refusal::new([before, repeated(words[0]), b"', with args beginning with: ", &shown].concat())
 }
-
-/// How much of a client's words an error repeats.
-const LONGEST_SHOWN: usize = 128;
 
 /// Changes the keyspace.
 pub(super) const WRITE: u16 = 1;
@@ -164,6 +163,8 @@ pub(super) const STALE: u16 = 1 << 6;
 pub(super) const FAST: u16 = 1 << 7;
 /// Not inside a transaction.
 pub(super) const NO_MULTI: u16 = 1 << 8;
+/// For those who have not shown who they are.
+pub(super) const NO_AUTH: u16 = 1 << 10;
 /// Is executed at once, even between MULTI and EXEC.
 pub(super) const IMMEDIATE: u16 = 1 << 9;
 
@@ -207,7 +208,7 @@ const fn row(
 #[rustfmt::skip]
 static TABLE: &[Row] = &[
     row("append", 3, GROWS | FAST, ONE, STRING, "2.0.0", strings::append, "Appends to the value of a key"),
-    row("auth", -2, SESSION | FAST, NONE, CONNECTION, "1.0.0", connection::auth, "Authenticates the connection"),
+    row("auth", -2, SESSION | FAST | NO_MULTI | NO_AUTH, NONE, CONNECTION, "1.0.0", connection::auth, "Authenticates the connection"),
     row("bgsave", -1, OPERATOR, NONE, SERVER, "1.0.0", server::bgsave, "Starts a snapshot"),
     row("client", -2, 0, NONE, CONNECTION, "2.4.0", catalog::container, "A container for client connection commands").with(CLIENT),
     row("command", -1, ANYTIME, NONE, SERVER, "2.8.13", catalog::info_of_all, "Describes all commands").with(COMMAND),
@@ -231,17 +232,21 @@ static TABLE: &[Row] = &[
     row("getex", -2, CHANGES, ONE, STRING, "6.2.0", strings::getex, "Returns the value of a key and sets its expiry"),
     row("getrange", 4, READONLY, ONE, STRING, "2.4.0", strings::getrange, "Returns a part of a value"),
     row("getset", 3, GROWS | FAST, ONE, STRING, "1.0.0", strings::getset, "Sets a key and returns its old value"),
-    row("hello", -1, SESSION | FAST | NO_MULTI, NONE, CONNECTION, "6.0.0", connection::hello, "Greets the server and chooses the protocol"),
+    row("hello", -1, SESSION | FAST | NO_MULTI | NO_AUTH, NONE, CONNECTION, "6.0.0", connection::hello, "Greets the server and chooses the protocol"),
     row("incr", 2, GROWS | FAST, ONE, STRING, "1.0.0", strings::incr, "Increments an integer by one"),
     row("incrby", 3, GROWS | FAST, ONE, STRING, "1.0.0", strings::incrby, "Increments an integer by the given number"),
     row("incrbyfloat", 3, GROWS | FAST, ONE, STRING, "2.6.0", strings::incrbyfloat, "Increments a number with a fraction"),
-    row("info", -1, ANYTIME, NONE, SERVER, "1.0.0", server::info, "Returns information about the server"),
+    row("info", -1, ANYTIME, NONE, SERVER, "1.0.0", server::info_of, "Returns information about the server"),
     row("keys", 2, READONLY, NONE, GENERIC, "1.0.0", keys::keys, "Returns all keys that match a pattern"),
     row("lastsave", 1, ANYTIME | FAST, NONE, SERVER, "1.0.0", server::lastsave, "Returns the time of the newest snapshot"),
+    row("latency", -2, 0, NONE, SERVER, "2.8.13", catalog::container, "A container for latency diagnostics commands").with(LATENCY),
+    row("lcs", -3, READONLY, TWO, STRING, "7.0.0", lcs::lcs, "Finds the longest common subsequence of two values"),
+    row("memory", -2, 0, NONE, SERVER, "4.0.0", catalog::container, "A container for memory diagnostics commands").with(MEMORY),
     row("mget", -2, READS, ALL, STRING, "1.0.0", strings::mget, "Returns the values of several keys"),
     row("mset", -3, GROWS, PAIRS, STRING, "1.0.1", strings::mset, "Sets several keys at once"),
     row("msetnx", -3, GROWS, PAIRS, STRING, "1.0.1", strings::msetnx, "Sets several keys if none of them exists"),
     row("multi", 1, SESSION | FAST | IMMEDIATE, NONE, TRANSACTIONS, "1.2.0", transaction::multi, "Begins a transaction"),
+    row("object", -2, 0, NONE, GENERIC, "2.2.3", catalog::container, "A container for object introspection commands").with(OBJECT),
     row("persist", 2, CHANGES, ONE, GENERIC, "2.2.0", expiry::persist, "Removes a key's expiry"),
     row("pexpire", -3, CHANGES, ONE, GENERIC, "2.6.0", expiry::pexpire, "Sets a key's time to live in milliseconds"),
     row("pexpireat", -3, CHANGES, ONE, GENERIC, "2.6.0", expiry::pexpireat, "Sets a key's expiry as Unix milliseconds"),
@@ -249,11 +254,11 @@ static TABLE: &[Row] = &[
     row("ping", -1, FAST, NONE, CONNECTION, "1.0.0", connection::ping, "Answers when the server is alive"),
     row("psetex", 4, GROWS, ONE, STRING, "2.6.0", strings::psetex, "Sets a key and its time to live in milliseconds"),
     row("pttl", 2, READS, ONE, GENERIC, "2.6.0", expiry::pttl, "Returns a key's time to live in milliseconds"),
-    row("quit", -1, SESSION | FAST | IMMEDIATE, NONE, CONNECTION, "1.0.0", connection::quit, "Closes the connection"),
+    row("quit", -1, SESSION | FAST | IMMEDIATE | NO_AUTH, NONE, CONNECTION, "1.0.0", connection::quit, "Closes the connection"),
     row("randomkey", 1, READONLY, NONE, GENERIC, "1.0.0", keys::randomkey, "Returns some key"),
     row("rename", 3, WRITE, TWO, GENERIC, "1.0.0", keys::rename_any, "Renames a key"),
     row("renamenx", 3, CHANGES, TWO, GENERIC, "1.0.0", keys::renamenx, "Renames a key if the new name is free"),
-    row("reset", 1, SESSION | FAST | IMMEDIATE, NONE, CONNECTION, "6.2.0", connection::reset, "Makes the connection as new"),
+    row("reset", 1, SESSION | FAST | IMMEDIATE | NO_AUTH, NONE, CONNECTION, "6.2.0", connection::reset, "Makes the connection as new"),
     row("save", 1, OPERATOR | NO_MULTI, NONE, SERVER, "1.0.0", server::save, "Takes a snapshot and waits for it"),
     row("scan", -2, READONLY, NONE, GENERIC, "2.8.0", keys::scan_step, "Iterates over all keys"),
     row("select", 2, ANYTIME | FAST, NONE, CONNECTION, "1.0.0", connection::select, "Selects the database"),
@@ -262,6 +267,7 @@ static TABLE: &[Row] = &[
     row("setnx", 3, GROWS | FAST, ONE, STRING, "1.0.0", strings::setnx, "Sets a key that does not exist yet"),
     row("setrange", 4, GROWS, ONE, STRING, "2.2.0", strings::setrange, "Overwrites a part of a value"),
     row("shutdown", -1, OPERATOR | ANYTIME | NO_MULTI, NONE, SERVER, "1.0.0", server::shutdown, "Stops the server"),
+    row("slowlog", -2, 0, NONE, SERVER, "2.2.12", catalog::container, "A container for slow log commands").with(SLOWLOG),
     row("strlen", 2, READS, ONE, STRING, "2.2.0", strings::strlen, "Returns the length of a value"),
     row("substr", 4, READONLY, ONE, STRING, "1.0.0", strings::getrange, "Returns a part of a value"),
     row("time", 1, ANYTIME | FAST, NONE, SERVER, "2.6.0", server::time, "Returns the server's time"),
@@ -269,17 +275,24 @@ static TABLE: &[Row] = &[
     row("ttl", 2, READS, ONE, GENERIC, "1.0.0", expiry::ttl, "Returns a key's time to live in seconds"),
     row("type", 2, READS, ONE, GENERIC, "1.0.0", keys::type_of, "Returns the type of a value"),
     row("unlink", -2, CHANGES, ALL, GENERIC, "4.0.0", keys::del, "Deletes keys"),
+    row("unwatch", 1, SESSION | FAST, NONE, TRANSACTIONS, "2.2.0", transaction::unwatch, "Forgets about watched keys"),
     row("waitaof", 4, NO_MULTI, NONE, GENERIC, "7.2.0", server::waitaof, "Waits until earlier writes are synced"),
+    row("watch", -2, SESSION | FAST | IMMEDIATE, ALL, TRANSACTIONS, "2.2.0", transaction::watch, "Makes EXEC depend on keys not being changed"),
 ];
 
 #[rustfmt::skip]
 static CLIENT: &[Row] = &[
-    row("client|getname", 2, SESSION, NONE, CONNECTION, "2.6.9", connection::client_getname, "Returns the connection's name"),
-    row("client|id", 2, SESSION, NONE, CONNECTION, "5.0.0", connection::client_id, "Returns the connection's number"),
-    row("client|info", 2, SESSION, NONE, CONNECTION, "6.2.0", connection::client_info, "Describes the connection"),
-    row("client|list", -2, SESSION | ADMIN, NONE, CONNECTION, "2.4.0", connection::client_list, "Describes all connections"),
-    row("client|no-evict", 3, SESSION | ADMIN, NONE, CONNECTION, "7.0.0", connection::client_no_evict, "Accepted: connections are never evicted"),
-    row("client|setname", 3, SESSION, NONE, CONNECTION, "2.6.9", connection::client_setname, "Names the connection"),
+    row("client|getname", 2, SESSION, NONE, CONNECTION, "2.6.9", client::getname, "Returns the connection's name"),
+    row("client|help", 2, ANYTIME, NONE, CONNECTION, "5.0.0", catalog::help_of, "Lists the subcommands"),
+    row("client|id", 2, SESSION, NONE, CONNECTION, "5.0.0", client::id, "Returns the connection's number"),
+    row("client|info", 2, SESSION, NONE, CONNECTION, "6.2.0", client::info, "Describes the connection"),
+    row("client|kill", -3, SESSION | ADMIN | NO_MULTI, NONE, CONNECTION, "2.4.0", client::kill_some, "Ends connections"),
+    row("client|list", -2, SESSION | ADMIN, NONE, CONNECTION, "2.4.0", client::list, "Describes all connections"),
+    row("client|no-evict", 3, SESSION | ADMIN, NONE, CONNECTION, "7.0.0", client::no_evict, "Accepted: connections are never evicted"),
+    row("client|no-touch", 3, SESSION, NONE, CONNECTION, "7.2.0", client::no_touch, "Accepted: reads never change what is kept"),
+    row("client|reply", 3, SESSION | NO_MULTI, NONE, CONNECTION, "3.2.0", client::reply, "Tells the server whether to reply"),
+    row("client|setinfo", 4, SESSION, NONE, CONNECTION, "7.2.0", client::setinfo, "Names the client's library"),
+    row("client|setname", 3, SESSION, NONE, CONNECTION, "2.6.9", client::setname, "Names the connection"),
 ];
 
 #[rustfmt::skip]
@@ -287,13 +300,51 @@ static COMMAND: &[Row] = &[
     row("command|count", 2, ANYTIME, NONE, SERVER, "2.8.13", catalog::count, "Counts the commands"),
     row("command|docs", -2, ANYTIME, NONE, SERVER, "7.0.0", catalog::docs, "Explains commands"),
     row("command|getkeys", -4, ANYTIME, NONE, SERVER, "2.8.13", catalog::getkeys, "Finds the keys in a command line"),
+    row("command|help", 2, ANYTIME, NONE, SERVER, "5.0.0", catalog::help_of, "Lists the subcommands"),
     row("command|info", -2, ANYTIME, NONE, SERVER, "2.8.13", catalog::info, "Describes commands"),
     row("command|list", -2, ANYTIME, NONE, SERVER, "7.0.0", catalog::list, "Lists the commands' names"),
 ];
 
 #[rustfmt::skip]
 static CONFIG: &[Row] = &[
-    row("config|get", -3, OPERATOR | ANYTIME, NONE, SERVER, "2.0.0", server::config_get, "Returns settings that match"),
+    row("config|get", -3, OPERATOR | ANYTIME, NONE, SERVER, "2.0.0", settings::get, "Returns settings that match"),
+    row("config|help", 2, ANYTIME, NONE, SERVER, "5.0.0", catalog::help_of, "Lists the subcommands"),
+    row("config|resetstat", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.0.0", settings::resetstat, "Begins to count anew"),
+    row("config|rewrite", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.8.0", settings::rewrite, "Refused: the configuration is not one file"),
+    row("config|set", -4, OPERATOR | ANYTIME | NO_MULTI, NONE, SERVER, "2.0.0", settings::set, "Changes settings until the server ends"),
+];
+
+#[rustfmt::skip]
+static LATENCY: &[Row] = &[
+    row("latency|doctor", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.8.13", slowlog::doctor, "Says where latencies are told"),
+    row("latency|graph", 3, OPERATOR | ANYTIME, NONE, SERVER, "2.8.13", slowlog::graph, "Refused: no event is watched"),
+    row("latency|help", 2, ANYTIME, NONE, SERVER, "2.8.13", catalog::help_of, "Lists the subcommands"),
+    row("latency|history", 3, OPERATOR | ANYTIME, NONE, SERVER, "2.8.13", slowlog::no_latency, "Empty: no event is watched"),
+    row("latency|latest", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.8.13", slowlog::no_latency, "Empty: no event is watched"),
+    row("latency|reset", -2, OPERATOR | ANYTIME, NONE, SERVER, "2.8.13", slowlog::reset_latency, "Nothing: no event is watched"),
+];
+
+#[rustfmt::skip]
+static MEMORY: &[Row] = &[
+    row("memory|help", 2, ANYTIME, NONE, SERVER, "4.0.0", catalog::help_of, "Lists the subcommands"),
+    row("memory|usage", -3, READONLY, keys_at(2, 2, 1), SERVER, "4.0.0", object::memory_usage, "Estimates the memory of a key with its value"),
+];
+
+#[rustfmt::skip]
+static OBJECT: &[Row] = &[
+    row("object|encoding", 3, READONLY, keys_at(2, 2, 1), GENERIC, "2.2.3", object::encoding_of, "Returns the kind of a value, by its content"),
+    row("object|freq", 3, READONLY, keys_at(2, 2, 1), GENERIC, "4.0.0", object::freq, "Refused: reads are not counted"),
+    row("object|help", 2, ANYTIME, NONE, GENERIC, "6.2.0", catalog::help_of, "Lists the subcommands"),
+    row("object|idletime", 3, READONLY, keys_at(2, 2, 1), GENERIC, "2.2.3", object::idletime, "Refused: reads are not noted"),
+    row("object|refcount", 3, READONLY, keys_at(2, 2, 1), GENERIC, "2.2.3", object::refcount, "Returns 1: values are not shared"),
+];
+
+#[rustfmt::skip]
+static SLOWLOG: &[Row] = &[
+    row("slowlog|get", -2, OPERATOR | ANYTIME, NONE, SERVER, "2.2.12", slowlog::get, "Returns the newest slow commands"),
+    row("slowlog|help", 2, ANYTIME, NONE, SERVER, "6.2.0", catalog::help_of, "Lists the subcommands"),
+    row("slowlog|len", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.2.12", slowlog::len, "Counts the listed slow commands"),
+    row("slowlog|reset", 2, OPERATOR | ANYTIME, NONE, SERVER, "2.2.12", slowlog::reset, "Empties the list of slow commands"),
 ];
 
 #[cfg(test)]
@@ -302,7 +353,7 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_unique() {
-        for rows in [TABLE, CLIENT, COMMAND, CONFIG] {
+        for rows in [TABLE, CLIENT, COMMAND, CONFIG, LATENCY, MEMORY, OBJECT, SLOWLOG] {
             assert!(rows.is_sorted_by(|a, b| a.name < b.name));
         }
     }
@@ -357,7 +408,7 @@ mod tests {
             "x".repeat(LONGEST_SHOWN - 4)
         );
         assert_eq!(refusal, expected);
-        let refusal = Row::find(&[b"CONFIG", b"SET", b"a", b"b"]).unwrap_err().to_string();
-        assert_eq!(refusal, "ERR unknown subcommand 'SET'. Try CONFIG HELP.");
+        let refusal = Row::find(&[b"CONFIG", b"SOT", b"a", b"b"]).unwrap_err().to_string();
+        assert_eq!(refusal, "ERR unknown subcommand 'SOT'. Try CONFIG HELP.");
     }
 }

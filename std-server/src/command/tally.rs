@@ -45,7 +45,7 @@ impl Tally {
                 let Reply::Array(values) = reply else { return one };
                 Self { gets: values.len() as u64, hits: values.iter().map(exists).sum(), ..one }
             }
-            Operation::Strings(Strings::Range { .. } | Strings::Length { .. }) => one,
+            Operation::Strings(Strings::Range { .. } | Strings::Length { .. } | Strings::Common(_)) => one,
             Operation::Strings(_) => {
                 // A condition that did not hold answers null or 0; what a command returns otherwise is never told apart.
                 let stored = !matches!(reply, Reply::Null | Reply::Integer(0));
@@ -55,7 +55,7 @@ impl Tally {
                 Reply::Integer(count) => Self { dels: u64::try_from(*count).unwrap_or(0), ..one },
                 _ => one,
             },
-            Operation::Keys(_) | Operation::Expiry(_) => one,
+            Operation::Keys(_) | Operation::Expiry(_) | Operation::Object(_) => one,
         }
     }
 }

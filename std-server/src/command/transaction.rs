@@ -1,4 +1,4 @@
-//! MULTI, EXEC and DISCARD.
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH.
 //!
 //! ```text
 //!           MULTI             EXEC ──► one unit, one record: all or nothing after a crash
@@ -13,13 +13,17 @@ use super::reply::Refusal;
 
 /// The words that steer a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transaction {
+pub(super) enum Transaction<'a> {
     /// Begins to queue.
     Multi,
     /// Executes what was queued.
     Exec,
     /// Forgets what was queued.
     Discard,
+    /// Makes EXEC depend on keys not being changed.
+    Watch { keys: Args<'a> },
+    /// Makes EXEC depend on nothing.
+    Unwatch,
 }
 
 /// Commands between MULTI and EXEC, kept as one run of bytes.
@@ -75,6 +79,11 @@ impl Queue {
         self.command_ends.iter().map(move |end| &words[core::mem::replace(&mut start, *end)..*end])
     }
 
+    /// How many commands there are.
+    pub(super) const fn len(&self) -> usize {
+        self.command_ends.len()
+    }
+
     fn held_bytes(&self) -> usize {
         self.bytes.len() + self.word_ends.len() * size_of::<usize>()
     }
@@ -90,6 +99,14 @@ pub(super) fn exec(_: Args<'_>) -> Result<Request<'_>, Refusal> {
 
 pub(super) fn discard(_: Args<'_>) -> Result<Request<'_>, Refusal> {
     Ok(Request::Transaction(Transaction::Discard))
+}
+
+pub(super) fn watch(args: Args<'_>) -> Result<Request<'_>, Refusal> {
+    Ok(Request::Transaction(Transaction::Watch { keys: &args[1..] }))
+}
+
+pub(super) fn unwatch(_: Args<'_>) -> Result<Request<'_>, Refusal> {
+    Ok(Request::Transaction(Transaction::Unwatch))
 }
 
 #[cfg(test)]

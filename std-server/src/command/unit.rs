@@ -11,6 +11,7 @@ use super::effects::{Context, Scope};
 use super::reply::{Refusal, Replies, Reply};
 use super::table::{DENYOOM, Row, WRITE};
 use super::tally::Tally;
+use super::watch::Watch;
 use super::{Operation, Request};
 use crate::keyspace::{Keyspace, MAX_KEY_BYTES};
 
@@ -54,7 +55,7 @@ impl<'a> Command<'a> {
         let keys: usize = self.row.keys_of(self.words).map(|key| key.len() + EFFECT_OVERHEAD).sum();
         let computed = match self.operation {
             Operation::Strings(strings) => strings.computed_bytes(),
-            Operation::Keys(_) | Operation::Expiry(_) => 0,
+            Operation::Keys(_) | Operation::Expiry(_) | Operation::Object(_) => 0,
         };
         words + keys + computed
     }
@@ -68,6 +69,7 @@ impl<'a> Command<'a> {
             Operation::Strings(strings) => strings.execute(scope, self.row.name),
             Operation::Keys(keys) => keys.execute(scope),
             Operation::Expiry(expiry) => expiry.execute(scope, self.row.name),
+            Operation::Object(object) => object.execute(&scope),
         };
         *tally += Tally::of(self, &self.operation, &reply);
         reply
@@ -88,7 +90,7 @@ pub struct Unit<'a>(Steps<'a>);
 #[derive(Clone, Debug)]
 enum Steps<'a> {
     One(Command<'a>),
-    Transaction(Vec<Step<'a>>),
+    Transaction(Vec<Step<'a>>, Option<&'a Watch>),
 }
 
 impl<'a> Unit<'a> {
@@ -98,8 +100,9 @@ impl<'a> Unit<'a> {
         Self(Steps::One(command))
     }
 
-    pub(super) const fn transaction(steps: Vec<Step<'a>>) -> Self {
-        Self(Steps::Transaction(steps))
+    /// Commands that are executed only if nothing watched has changed.
+    pub(super) const fn transaction(steps: Vec<Step<'a>>, watch: Option<&'a Watch>) -> Self {
+        Self(Steps::Transaction(steps, watch))
     }
 
     /// Whether it may change the keyspace.
@@ -166,12 +169,15 @@ impl<'a> Unit<'a> {
             Steps::One(command) => {
                 replies.reply(command.execute(Scope::new(keyspace, *context, record), &mut tally));
             }
-            Steps::Transaction(_) if refuses => {
+            Steps::Transaction(_, Some(watch)) if watch.is_broken(keyspace, context.now_ms) => {
+                replies.reply(Reply::NullArray);
+            }
+            Steps::Transaction(..) if refuses => {
                 let reason =
                     [b"EXECABORT Transaction discarded because of: ", Refusal::OUT_OF_MEMORY.line()].concat();
                 replies.reply(Refusal::new(reason).into());
             }
-            Steps::Transaction(steps) => {
+            Steps::Transaction(steps, _) => {
                 replies.begin_array(steps.len());
                 for step in steps {
                     replies.reply(match step {
@@ -190,7 +196,7 @@ impl<'a> Unit<'a> {
     fn commands(&self) -> impl Iterator<Item = &Command<'a>> {
         let (one, steps) = match &self.0 {
             Steps::One(command) => (Some(command), &[][..]),
-            Steps::Transaction(steps) => (None, &steps[..]),
+            Steps::Transaction(steps, _) => (None, &steps[..]),
         };
         let members = steps.iter().filter_map(|step| match step {
             Step::Command(command) => Some(command),

@@ -24,8 +24,12 @@ use std::path::{Path, PathBuf};
 use super::keys::{BATCH_MIN_BYTES, Id, SEGMENT_MAX_BYTES, VALUE_DEFAULT_BYTES, key};
 use super::problem::{ConfigError, Origin, Problem};
 use super::settings::Settings;
-use super::types::{Config, FsyncMode, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig};
+use super::types::{
+    Config, FsyncMode, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig,
+};
 use super::value::bytes;
+use crate::auth::Account;
+use crate::tls::TlsFiles;
 
 /// Makes the configuration, with notes on what an operator might not expect of it. Settings that others overrule are
 /// taken out of `settings`.
@@ -49,18 +53,31 @@ impl Builder<'_> {
         let wal = self.wal();
         let snapshot = self.snapshot();
         let max_value_bytes = fit(self.max_value_bytes(wal.segment_bytes));
-        let http = self.listener(Id::ServerHost, Id::ServerPort);
+        let http_users = self.users(Id::ServerUsers);
+        let http = self.listener(Id::ServerHost, Id::ServerPort, &http_users);
+        let admin_enabled = self.settings.bool(Id::AdminEnabled);
+        let admin = admin_enabled.then(|| self.listener(Id::AdminHost, Id::AdminPort, &http_users));
+        let resp_users = self.users(Id::RespUsers);
         let resp_enabled = self.settings.bool(Id::RespEnabled);
-        let resp = resp_enabled.then(|| self.listener(Id::RespHost, Id::RespPort));
+        let resp = resp_enabled.then(|| self.listener(Id::RespHost, Id::RespPort, &resp_users));
         let config = Config {
             data_dir: self.place(self.settings.path(Id::DataDir)),
             persistence_enabled: self.settings.bool(Id::PersistenceEnabled),
             wal,
             snapshot,
             http,
+            http_users,
+            http_tls: self.tls(Id::ServerCert, Id::ServerKey),
+            http_limits: self.http_limits(),
+            admin,
             server_name: self.settings.name(Id::ServerName).map(str::to_owned),
             resp,
+            resp_users,
+            resp_tls: self.tls(Id::RespCert, Id::RespKey),
             max_clients: fit(self.settings.number(Id::MaxClients)),
+            max_reply_bytes: fit(self.settings.number(Id::MaxReplyBytes)),
+            stall: self.settings.number_or_off(Id::StallSecs).map(Duration::from_secs),
+            max_memory_bytes: self.settings.number_or_off(Id::MaxMemoryBytes).map(fit),
             max_value_bytes,
             logging: LoggingConfig {
                 level: LogLevel::from_word(self.settings.word(Id::LogLevel)).unwrap_or(LogLevel::Info),
@@ -237,13 +254,62 @@ impl Builder<'_> {
         }
     }
 
-    fn listener(&mut self, host: Id, port: Id) -> SocketAddr {
+    /// Who may come in over a listener: its own users, or else those of all listeners.
+    fn users(&mut self, own: Id) -> Vec<Account> {
+        let id = if self.settings.row(own).is_some() { own } else { Id::AuthUsers };
+        let users = self.settings.users(id).unwrap_or_default().to_vec();
+        let says = |id: Id| self.settings.row(id).map(|_| self.settings.bool(id));
+        let (enabled, required) = (says(Id::AuthEnabled), says(Id::AuthRequired));
+        if enabled == Some(false) {
+            if required == Some(true) {
+                self.problem(Id::AuthRequired, "`auth.enabled` says the opposite", "keep one of the two");
+            } else if !users.is_empty() {
+                self.note(id, "nobody is asked who they are: `auth.enabled` is false");
+            }
+            return Vec::new();
+        }
+        let switch = if enabled.is_some() { Id::AuthEnabled } else { Id::AuthRequired };
+        if users.is_empty() && (enabled == Some(true) || required == Some(true)) {
+            self.problem(switch, format!("there are no users (`{}`)", key(id).path), HOW_TO_ADD_USERS);
+        }
+        if !users.is_empty() && required == Some(false) {
+            self.note(Id::AuthRequired, "changes nothing: who is not a user of the listener is refused");
+        }
+        users
+    }
+
+    /// Certificate and key: both of them, or none.
+    fn tls(&mut self, certificates: Id, key: Id) -> Option<TlsFiles> {
+        let place = |id: Id| self.settings.row(id).map(|_| self.place(self.settings.path(id)));
+        match (place(certificates), place(key)) {
+            (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
+            (None, None) => None,
+            (given, _) => {
+                let (given, missing) =
+                    if given.is_some() { (certificates, key) } else { (key, certificates) };
+                let missing = super::keys::key(missing).path;
+                self.problem(given, format!("TLS needs `{missing}` as well"), "give both of them, or none");
+                None
+            }
+        }
+    }
+
+    fn http_limits(&self) -> HttpLimits {
+        let seconds = |id| Duration::from_secs(self.settings.number(id));
+        HttpLimits {
+            connections: fit(self.settings.number(Id::MaxConnections)),
+            header_timeout: seconds(Id::HeaderTimeoutSecs),
+            body_timeout: seconds(Id::BodyTimeoutSecs),
+            request_timeout: seconds(Id::RequestTimeoutSecs),
+        }
+    }
+
+    fn listener(&mut self, host: Id, port: Id, users: &[Account]) -> SocketAddr {
         let ip = self.settings.host(host);
-        if !ip.is_loopback() {
-            let what = format!(
-                "{ip} is refused: without authentication this version listens on loopback addresses only"
-            );
-            self.problem(host, what, "use 127.0.0.1 or ::1, and a proxy that authenticates in front of it");
+        if !ip.is_loopback() && users.is_empty() {
+            let what =
+                format!("{ip} is refused: without users the server listens on loopback addresses only");
+            self.problem(host, what, HOW_TO_ADD_USERS);
         }
         SocketAddr::new(ip, fit(self.settings.number(port)))
     }
@@ -253,12 +319,6 @@ impl Builder<'_> {
         if shards > 1 {
             let what = format!("{shards} shards are refused: this version runs one");
             self.problem(Id::ShardCount, what, "set it to 1, or delete it");
-        }
-        for id in [Id::AuthEnabled, Id::AuthRequired] {
-            if self.settings.bool(id) {
-                let what = "this version has no authentication to switch on";
-                self.problem(id, what, "set it to false; the server listens on loopback addresses only");
-            }
         }
     }
 
@@ -278,9 +338,14 @@ impl Builder<'_> {
                 self.problem(id, what, "give each a directory of its own");
             }
         }
-        if config.resp == Some(config.http) && config.http.port() != 0 {
-            let what = format!("{} is also where HTTP listens", config.http);
-            self.problem(Id::RespPort, what, "give one of the two another port");
+        let listeners =
+            [(Some(config.http), Id::ServerPort), (config.resp, Id::RespPort), (config.admin, Id::AdminPort)];
+        for (index, (address, id)) in listeners.into_iter().enumerate().skip(1) {
+            let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+            for (_, other) in listeners[..index].iter().filter(|(other, _)| *other == Some(address)) {
+                let what = format!("{address} is also where `{}` listens", key(*other).path);
+                self.problem(id, what, "give one of the two another port");
+            }
         }
     }
 
@@ -340,18 +405,18 @@ impl Builder<'_> {
 
     fn problem(&mut self, id: Id, what: impl Into<String>, next: &str) {
         let origin = self.settings.row(id).map_or(Origin::Default, |setting| setting.origin.clone());
-        self.problems.push(Problem::new(origin, format!("`{}`: {}", key(id).path, what.into()), next));
+        let problem = Problem::new(origin, format!("`{}`: {}", key(id).path, what.into()), next);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn note(&mut self, id: Id, text: impl AsRef<str>) {
         let Some(setting) = self.settings.row(id) else { return };
-        self.notes.push(format!(
-            "{} = {} ({}): {}",
-            key(id).path,
-            setting.value,
-            setting.origin,
-            text.as_ref()
-        ));
+        let note = format!("{} = {} ({}): {}", key(id).path, setting.value, setting.origin, text.as_ref());
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 }
 
@@ -369,6 +434,8 @@ fn fit<T: TryFrom<u64>>(number: u64) -> T {
     T::try_from(number).unwrap_or_else(|_| unreachable!("{number} is above the limit in the table of keys"))
 }
 
+const HOW_TO_ADD_USERS: &str = "put `NAME: HASH` below `auth.users`, the hash as `std-server hash-password` prints it, \
+                                or use 127.0.0.1";
 /// The one shard's directory, below the directories that are divided by shard.
 const SHARD_0: &str = "shard-0";
 /// Names of segments are this, a number and an extension: well below what file systems take.

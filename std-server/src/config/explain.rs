@@ -6,6 +6,7 @@ use super::Loaded;
 use super::keys::KEYS;
 use super::types::{Config, FsyncMode};
 use super::value::{Value, bytes};
+use crate::auth::Account;
 
 /// Every setting that counts, as YAML that loads again, each line with its origin as a comment.
 pub(super) fn show(loaded: &Loaded) -> String {
@@ -21,7 +22,8 @@ pub(super) fn show(loaded: &Loaded) -> String {
             lines.push((format!("{:indent$}{word}:", "", indent = 2 * open.len()), String::new()));
             open.push(word);
         }
-        let line = format!("{:indent$}{leaf}: {}", "", setting.value, indent = 2 * open.len());
+        let hidden = if matches!(setting.value, Value::Users(_)) { "# " } else { "" };
+        let line = format!("{:indent$}{hidden}{leaf}: {}", "", setting.value, indent = 2 * open.len());
         let over = setting.over.as_ref().map(|over| format!(", over {over}")).unwrap_or_default();
         lines.push((line, format!("# {}{over}", one_line(&setting.origin.to_string()))));
     }
@@ -52,6 +54,7 @@ pub(super) fn check(loaded: &Loaded) -> String {
         ("snapshots", snapshot_line(config)),
         ("http", config.http.to_string()),
         ("resp", resp),
+        ("users", users_line(config)),
         ("largest value", bytes(config.max_value_bytes as u64)),
         ("logging", format!("{}, {}", config.logging.level, config.logging.format)),
     ] {
@@ -61,6 +64,16 @@ pub(super) fn check(loaded: &Loaded) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+fn users_line(config: &Config) -> String {
+    let count = |users: &[Account]| match users.len() {
+        0 => "everybody on this machine".to_owned(),
+        1 => "1 user".to_owned(),
+        count => format!("{count} users"),
+    };
+    let resp = config.resp.map(|_| format!(", over RESP {}", count(&config.resp_users)));
+    format!("over HTTP {}{}", count(&config.http_users), resp.unwrap_or_default())
 }
 
 fn log_line(config: &Config) -> String {

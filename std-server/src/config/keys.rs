@@ -43,16 +43,33 @@ pub(super) enum Id {
     ServerHost,
     ServerPort,
     ServerName,
+    MaxConnections,
+    HeaderTimeoutSecs,
+    BodyTimeoutSecs,
+    RequestTimeoutSecs,
+    ServerCert,
+    ServerKey,
+    AdminEnabled,
+    AdminHost,
+    AdminPort,
     RespEnabled,
     RespHost,
     RespPort,
+    RespCert,
+    RespKey,
     MaxClients,
+    MaxReplyBytes,
+    StallSecs,
     MaxValueSizeBytes,
+    MaxMemoryBytes,
     LogLevel,
     LogFormat,
     ShardCount,
     AuthEnabled,
     AuthRequired,
+    AuthUsers,
+    ServerUsers,
+    RespUsers,
 }
 
 /// What a value of a key looks like.
@@ -75,12 +92,19 @@ pub(super) enum Kind {
         min: u64,
         max: u64,
     },
+    /// A size, or the word `off`.
+    SizeOrOff {
+        min: u64,
+        max: u64,
+    },
     Choice(&'static [&'static str]),
     Path,
     /// An IP address or `localhost`.
     Host,
     /// A name of a host.
     Name,
+    /// Names of users with hashes of their passwords.
+    Users,
 }
 
 /// The value of a key that nobody sets.
@@ -143,7 +167,7 @@ pub(super) fn is_section(path: &str) -> bool {
     KEYS.iter().any(|key| key.spellings().any(below))
 }
 
-/// True for what Synap keeps below `auth`: users, keys, passwords. Known, but not yet to be set.
+/// True for what Synap keeps below `auth`: keys, passwords in clear text. Known, but never to be set.
 pub(super) fn is_credential(path: &str) -> bool {
     path.starts_with("auth.") && find(path).is_none()
 }
@@ -184,6 +208,10 @@ const BATCH_MAX_BYTES: u64 = 64 * MIB;
 pub(super) const SEGMENT_MAX_BYTES: u64 = 1024 * MIB;
 /// Largest value: a record holds 16 MiB, and its key and framing need room too.
 const VALUE_MAX_BYTES: u64 = 15 * MIB;
+/// Longest replies to one command, and unless set.
+const REPLY_MAX_BYTES: u64 = 4096 * MIB;
+const REPLY_DEFAULT_BYTES: u64 = 256 * MIB;
+const MEMORY_MAX_BYTES: u64 = 1 << 50;
 /// Largest value unless set.
 pub(super) const VALUE_DEFAULT_BYTES: u64 = MIB;
 
@@ -262,29 +290,63 @@ pub(super) const KEYS: &[Key] = &[
     row(Id::KeepCount, "persistence.snapshot.keep_count", number(1, 10_000, "snapshots"), Fallback::Number(7),
         "How many snapshots are kept.").alias("persistence.snapshot.max_snapshots"),
     row(Id::ServerHost, "server.host", Kind::Host, Fallback::Loopback,
-        "Address for HTTP; loopback only in this version.").flag("--http"),
+        "Address for HTTP; other than loopback only with users.").flag("--http"),
     row(Id::ServerPort, "server.port", number(0, 65_535, ""), Fallback::Number(15_500),
         "Port for HTTP; 0 lets the system pick.").flag("--http"),
     row(Id::ServerName, "server.name", Kind::Name, Fallback::Unset,
         "Under which name HTTP requests come in, if a proxy hands on `Host` as it is; besides addresses and `localhost`."),
+    row(Id::MaxConnections, "server.max_connections", number(1, 1_000_000, "connections"), Fallback::Number(1024),
+        "Connections of HTTP at once."),
+    row(Id::HeaderTimeoutSecs, "server.header_timeout_secs", number(1, 3600, "s"), Fallback::Number(30),
+        "How long a connection may be without a whole header of a request; also how long it may be idle."),
+    row(Id::BodyTimeoutSecs, "server.body_timeout_secs", number(1, 3600, "s"), Fallback::Number(30),
+        "How long the body of a request may take to arrive, and a client to take a piece of its answer."),
+    row(Id::RequestTimeoutSecs, "server.request_timeout_secs", number(1, 3600, "s"), Fallback::Number(60),
+        "How long a request may take until it is answered; not for snapshots."),
+    row(Id::ServerCert, "server.tls_cert_file", Kind::Path, Fallback::Unset,
+        "Certificates for HTTP in PEM, its own first: TLS is spoken, nothing else. Read again on SIGHUP."),
+    row(Id::ServerKey, "server.tls_key_file", Kind::Path, Fallback::Unset,
+        "The private key of it in PEM."),
+    row(Id::AdminEnabled, "admin.enabled", Kind::Bool, Fallback::Bool(false),
+        "Snapshots and metrics move from HTTP's address to one of their own."),
+    row(Id::AdminHost, "admin.host", Kind::Host, Fallback::Loopback,
+        "Address for it; other than loopback only with users. Users and TLS are those of `server`."),
+    row(Id::AdminPort, "admin.port", number(0, 65_535, ""), Fallback::Number(15_510),
+        "Port for it; 0 lets the system pick."),
     row(Id::RespEnabled, "resp3.enabled", Kind::Bool, Fallback::Bool(true),
         "Serve the Redis protocol.").flag("--resp"),
     row(Id::RespHost, "resp3.host", Kind::Host, Fallback::Loopback,
-        "Address for the Redis protocol; loopback only in this version.").flag("--resp"),
+        "Address for the Redis protocol; other than loopback only with users.").flag("--resp"),
     row(Id::RespPort, "resp3.port", number(0, 65_535, ""), Fallback::Number(6379),
         "Port for the Redis protocol; 0 lets the system pick.").flag("--resp"),
+    row(Id::RespCert, "resp3.tls_cert_file", Kind::Path, Fallback::Unset,
+        "Certificates for the Redis protocol in PEM, its own first: TLS is spoken, nothing else. Read again on SIGHUP."),
+    row(Id::RespKey, "resp3.tls_key_file", Kind::Path, Fallback::Unset,
+        "The private key of it in PEM."),
     row(Id::MaxClients, "resp3.max_clients", number(1, 1_000_000, "clients"), Fallback::Number(10_000),
         "Clients of the Redis protocol at once; fewer if the system allows fewer open files."),
+    row(Id::MaxReplyBytes, "resp3.max_reply_bytes", Kind::Size { min: 64 * KIB, max: REPLY_MAX_BYTES },
+        Fallback::Number(REPLY_DEFAULT_BYTES), "A client of the Redis protocol is cut off whose replies to one command are longer."),
+    row(Id::StallSecs, "resp3.stall_secs", Kind::NumberOrOff { min: 1, max: 86_400, unit: "s" }, Fallback::Number(60),
+        "A client of the Redis protocol is cut off that takes nothing of its replies for so long."),
     row(Id::MaxValueSizeBytes, "kv_store.max_value_size_bytes", Kind::Size { min: 1, max: VALUE_MAX_BYTES },
         Fallback::Unset, "Largest value of a key; at most half a segment. Unless set: 1 MiB, or half a segment."),
+    row(Id::MaxMemoryBytes, "kv_store.max_memory_bytes", Kind::SizeOrOff { min: MIB, max: MEMORY_MAX_BYTES },
+        Fallback::Off, "With more keys and values than this, writes that need memory are refused; reads and deletes go on."),
     row(Id::LogLevel, "logging.level", Kind::Choice(LogLevel::WORDS), Fallback::Word("info"),
         "Least severe level that is written.").flag("--log-level"),
     row(Id::LogFormat, "logging.format", Kind::Choice(LogFormat::WORDS), Fallback::Word("human"),
         "Log lines for people, or one JSON object a line."),
     row(Id::ShardCount, "engine.shard_count", number(1, 1024, "shards"), Fallback::Number(1),
         "Number of shards; more than 1 is refused in this version."),
-    row(Id::AuthEnabled, "auth.enabled", Kind::Bool, Fallback::Bool(false),
-        "True is refused in this version: authentication is not built yet."),
-    row(Id::AuthRequired, "auth.require_auth", Kind::Bool, Fallback::Bool(false),
-        "True is refused in this version: authentication is not built yet."),
+    row(Id::AuthEnabled, "auth.enabled", Kind::Bool, Fallback::Unset,
+        "False: nobody is asked who they are, whatever users there are. True: there must be users. Unless set: true if there are."),
+    row(Id::AuthRequired, "auth.require_auth", Kind::Bool, Fallback::Unset,
+        "True: there must be users on every listener."),
+    row(Id::AuthUsers, "auth.users", Kind::Users, Fallback::Unset,
+        "Who may come in: a section of names, each with what `std-server hash-password` prints."),
+    row(Id::ServerUsers, "server.users", Kind::Users, Fallback::Unset,
+        "Who may come in over HTTP, instead of `auth.users`."),
+    row(Id::RespUsers, "resp3.users", Kind::Users, Fallback::Unset,
+        "Who may come in over the Redis protocol, instead of `auth.users`."),
 ];

@@ -58,8 +58,8 @@ impl Layer {
     fn refuse_credential(&mut self, spelled: &str, origin: &Origin) {
         self.problems.push(Problem::new(
             origin,
-            format!("`{spelled}` can't be honoured: this version has no authentication"),
-            "delete it; the server listens on loopback addresses only",
+            format!("`{spelled}` can't be honoured: passwords are not kept in clear text"),
+            "delete it; users stand below `auth.users`, each with what `std-server hash-password` prints",
         ));
     }
 }

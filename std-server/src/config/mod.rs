@@ -35,7 +35,9 @@ use std::path::{Path, PathBuf};
 pub use flags::Flags;
 pub use problem::{ConfigError, Origin, Problem};
 pub use settings::{Setting, Settings};
-pub use types::{Config, FsyncMode, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig};
+pub use types::{
+    Config, FsyncMode, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig,
+};
 pub use value::Value;
 
 /// A configuration, and how it came about.

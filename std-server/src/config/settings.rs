@@ -7,6 +7,7 @@ use super::keys::{self, Fallback, Id, KEYS, Key};
 use super::layers::Given;
 use super::problem::Origin;
 use super::value::Value;
+use crate::auth::Account;
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +131,13 @@ impl Settings {
     pub(super) fn name(&self, id: Id) -> Option<&str> {
         match &self.row(id)?.value {
             Value::Name(name) => Some(name),
+            other => mismatch(id, other),
+        }
+    }
+
+    pub(super) fn users(&self, id: Id) -> Option<&[Account]> {
+        match &self.row(id)?.value {
+            Value::Users(users) => Some(users),
             other => mismatch(id, other),
         }
     }

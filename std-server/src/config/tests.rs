@@ -26,7 +26,7 @@ fn rows_stand_in_the_order_of_their_ids() {
     for (index, key) in KEYS.iter().enumerate() {
         assert_eq!(key.id as usize, index, "{}", key.path);
     }
-    assert_eq!(KEYS.len(), keys::Id::AuthRequired as usize + 1);
+    assert_eq!(KEYS.len(), keys::Id::RespUsers as usize + 1);
 }
 
 #[test]

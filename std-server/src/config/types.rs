@@ -7,6 +7,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
+use crate::auth::Account;
+use crate::tls::TlsFiles;
+
 /// Everything that the server is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,20 +22,53 @@ pub struct Config {
     pub wal: WalConfig,
     /// The snapshots.
     pub snapshot: SnapshotConfig,
-    /// Where HTTP listens: a loopback address; port 0 means that the system picks.
+    /// Where HTTP listens: a loopback address unless there are users; port 0 means that the system picks.
     pub http: SocketAddr,
+    /// Who may come in over HTTP; everybody if empty.
+    pub http_users: Vec<Account>,
+    /// The files of TLS for HTTP; without them it is not spoken.
+    pub http_tls: Option<TlsFiles>,
+    /// Where the operator's pages are, apart from those for clients; everything is on `http` unless set.
+    pub admin: Option<SocketAddr>,
+    /// What HTTP's clients may take.
+    pub http_limits: HttpLimits,
     /// A name that HTTP requests may come in under, besides addresses and `localhost`.
     pub server_name: Option<String>,
-    /// Where the Redis protocol listens, or that it is off: a loopback address; port 0 means that the system picks.
+    /// Where the Redis protocol listens, or that it is off: a loopback address unless there are users; port 0 means that
+    /// the system picks.
     pub resp: Option<SocketAddr>,
+    /// Who may come in over the Redis protocol; everybody if empty.
+    pub resp_users: Vec<Account>,
+    /// The files of TLS for the Redis protocol; without them it is not spoken.
+    pub resp_tls: Option<TlsFiles>,
     /// Clients of the Redis protocol at once; at least 1.
     pub max_clients: usize,
+    /// A client of the Redis protocol is cut off whose replies to one command are longer.
+    pub max_reply_bytes: usize,
+    /// A client of the Redis protocol is cut off that takes nothing of its replies for so long.
+    pub stall: Option<Duration>,
+    /// With more keys and values than this, writes that need memory are refused.
+    pub max_memory_bytes: Option<usize>,
     /// Largest value of a key in bytes; with its key and framing it fits a record and half a segment.
     pub max_value_bytes: usize,
     /// What is written about the running server.
     pub logging: LoggingConfig,
     /// Number of shards.
     pub shard_count: u16,
+}
+
+/// What HTTP's clients may take of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// Connections at once; at least 1.
+    pub connections: usize,
+    /// Time for the head of a request, counted from the start of the connection or the end of the last answer.
+    pub header_timeout: Duration,
+    /// Time for the body of a request, and for taking a piece of an answer.
+    pub body_timeout: Duration,
+    /// Time until a request is answered.
+    pub request_timeout: Duration,
 }
 
 /// The write-ahead log.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::keys::Kind;
 use super::tree::Raw;
+use crate::auth::Account;
 
 /// A value of the right kind and in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Value {
     Host(IpAddr),
     /// A name of a host, in small letters.
     Name(String),
+    /// Users; only their names are ever shown.
+    Users(Vec<Account>),
 }
 
 impl fmt::Display for Value {
@@ -37,6 +40,10 @@ impl fmt::Display for Value {
             Self::Path(path) => quoted(f, &path.to_string_lossy()),
             Self::Host(host) => write!(f, "\"{host}\""),
             Self::Name(name) => write!(f, "\"{name}\""),
+            Self::Users(users) => {
+                let names: Vec<&str> = users.iter().map(Account::name).collect();
+                write!(f, "{} (hashes are not shown)", names.join(", "))
+            }
         }
     }
 }
@@ -72,16 +79,19 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
         return unfit("is empty".to_owned(), format!("give it {}, or unset it", expected(kind)));
     }
     let value = match kind {
+        Kind::Users => return parse_users(raw).map(Value::Users),
         Kind::Bool => parse_bool(raw),
         Kind::Number { min, max, .. } => {
             whole(raw).and_then(|number| within(number, min, max)).map(Value::Number)
         }
-        Kind::NumberOrOff { min, max, .. } => match raw {
-            Raw::Bool(false) => Some(Value::Off),
-            Raw::Text(_) | Raw::Word(_) if text(raw) == Some("off") => Some(Value::Off),
-            _ => whole(raw).and_then(|number| within(number, min, max)).map(Value::Number),
-        },
-        Kind::Size { min, max } => size(raw).and_then(|bytes| within(bytes, min, max)).map(Value::Number),
+        Kind::NumberOrOff { .. } if is_off(raw) => Some(Value::Off),
+        Kind::NumberOrOff { min, max, .. } => {
+            whole(raw).and_then(|number| within(number, min, max)).map(Value::Number)
+        }
+        Kind::SizeOrOff { .. } if is_off(raw) => Some(Value::Off),
+        Kind::Size { min, max } | Kind::SizeOrOff { min, max } => {
+            size(raw).and_then(|bytes| within(bytes, min, max)).map(Value::Number)
+        }
         Kind::Choice(words) => {
             text(raw).and_then(|text| words.iter().find(|word| **word == text)).map(|word| Value::Word(word))
         }
@@ -94,6 +104,10 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
 
 fn unfit<T>(found: String, next: String) -> Result<T, Unfit> {
     Err(Unfit { found, next })
+}
+
+fn is_off(raw: &Raw) -> bool {
+    matches!(raw, Raw::Bool(false)) || text(raw) == Some("off")
 }
 
 fn parse_bool(raw: &Raw) -> Option<Value> {
@@ -109,6 +123,30 @@ fn parse_name(text: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let fits = !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(allowed);
     fits.then(|| text.to_ascii_lowercase())
+}
+
+/// A section of names and hashes, or `name:hash` pairs with spaces between them. What is wrong is never repeated: it may be
+/// a password.
+fn parse_users(raw: &Raw) -> Result<Vec<Account>, Unfit> {
+    let pairs: Option<Vec<(&str, &str)>> = match raw {
+        Raw::Section(entries) => {
+            entries.iter().map(|row| Some((row.key.as_str(), text(&row.value)?))).collect()
+        }
+        _ => text(raw).and_then(|text| text.split_whitespace().map(|pair| pair.split_once(':')).collect()),
+    };
+    let next = || format!("give it {}", expected(Kind::Users));
+    let Some(pairs) = pairs else { return unfit("does not name users".to_owned(), next()) };
+    let mut users: Vec<Account> = Vec::with_capacity(pairs.len());
+    for (number, (name, hash)) in pairs.into_iter().enumerate() {
+        match Account::new(name, hash) {
+            Ok(user) if users.iter().any(|other| other.name() == name) => {
+                return unfit(format!("names {} twice", user.name()), "keep one of the two".to_owned());
+            }
+            Ok(user) => users.push(user),
+            Err(what) => return unfit(format!("can't be used (user {}): {what}", number + 1), next()),
+        }
+    }
+    Ok(users)
 }
 
 /// A NUL can't stand in a path: the system would cut the name there.
@@ -182,6 +220,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Size { min, max } => {
             format!("a size from {} to {}: bytes, or text such as \"8MB\"", bytes(min), bytes(max))
         }
+        Kind::SizeOrOff { min, max } => format!("{}, or off", expected(Kind::Size { min, max })),
         Kind::Choice([only]) => format!("\"{only}\", the only choice"),
         Kind::Choice(words) => {
             let (last, rest) = words.split_last().expect("a choice has words");
@@ -190,6 +229,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Path => "a path".to_owned(),
         Kind::Host => "an IP address or localhost".to_owned(),
         Kind::Name => "a name of a host, without a port".to_owned(),
+        Kind::Users => "a section of `name: hash`, or text of `name:hash` pairs".to_owned(),
     }
 }
 

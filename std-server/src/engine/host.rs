@@ -1,11 +1,13 @@
 //! Facts about the server, and the few things it can be asked to do.
 
+use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use strandline::Stats;
 
 use super::snapshots::take;
 use super::{DurableEngine, NO_LOG, NO_PERSISTENCE};
+use crate::auth::Credentials;
 use crate::command::{
     COMPATIBLE_VERSION, Clients, CommandLimits, Host, InfoSection, Progress, Refusal, Stop,
 };
@@ -61,12 +63,28 @@ impl Host for DurableEngine {
             ("databases", "1".to_owned()),
             ("dir", config.data_dir.display().to_string()),
             ("maxclients", config.max_clients.to_string()),
-            ("maxmemory", "0".to_owned()),
             ("port", self.facts.resp.map_or(0, |address| address.port()).to_string()),
             ("proto-max-bulk-len", config.max_value_bytes.to_string()),
             ("save", save),
         ];
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    fn max_memory(&self) -> Option<usize> {
+        Some(self.max_memory.load(Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    fn set_max_memory(&self, limit: Option<usize>) {
+        self.max_memory.store(limit.unwrap_or(0), Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        let used_bytes = || self.store().map_or(0, |store| store.gauges().used_bytes);
+        self.max_memory().is_some_and(|limit| used_bytes() > limit)
     }
 
     fn clients(&self) -> &Arc<Clients> {
@@ -113,6 +131,10 @@ impl DurableEngine {
         vec![
             ("redis_version", COMPATIBLE_VERSION.to_owned()),
             ("redis_mode", "standalone".to_owned()),
+            ("os", std::env::consts::OS.to_owned()),
+            ("arch_bits", usize::BITS.to_string()),
+            ("multiplexing_api", "tokio".to_owned()),
+            ("run_id", self.run_id.clone()),
             ("server_name", env!("CARGO_PKG_NAME").to_owned()),
             ("server_version", env!("CARGO_PKG_VERSION").to_owned()),
             ("process_id", std::process::id().to_string()),
@@ -136,6 +158,8 @@ impl DurableEngine {
         let gauges = store.gauges();
         let mut lines = vec![
             ("used_memory", gauges.used_bytes.to_string()),
+            ("used_memory_dataset", gauges.used_bytes.to_string()),
+            ("maxmemory", self.max_memory().unwrap_or(0).to_string()),
             ("snapshot_held_back_bytes", gauges.image_queue_bytes.to_string()),
         ];
         lines.extend(resident_bytes().map(|bytes| ("used_memory_rss", bytes.to_string())));
@@ -160,6 +184,8 @@ impl DurableEngine {
             ("rdb_last_save_time", last.taken_s.to_string()),
             ("rdb_last_bgsave_status", ok(last.failure.is_none())),
             ("aof_enabled", flag(config.wal.enabled)),
+            ("aof_rewrite_in_progress", flag(false)),
+            ("aof_last_bgrewrite_status", ok(true)),
             ("aof_last_write_status", ok(stats.halted.is_none() && !stats.full)),
             ("fsync_mode", config.wal.fsync_mode.to_string()),
             ("data_dir", config.data_dir.display().to_string()),
@@ -173,6 +199,7 @@ impl DurableEngine {
         let tally = store.gauges().tally;
         vec![
             ("data_commands_processed", tally.commands.to_string()),
+            ("expired_keys", store.expired_keys().to_string()),
             ("keyspace_hits", tally.hits.to_string()),
             ("keyspace_misses", tally.misses().to_string()),
             ("keys_stored", tally.sets.to_string()),

@@ -20,7 +20,7 @@ mod snapshots;
 mod store;
 
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -35,6 +35,7 @@ use self::open::Heard;
 use self::replay::{Loader, Recovering};
 use self::snapshots::Snapshots;
 use self::store::Parts;
+use crate::auth::Credentials;
 use crate::command::{Clients, CommandLimits, Engine, Halted, Progress, Refusal, Replies, Ticket, Unit};
 use crate::config::Config;
 use crate::keyspace::{Keyspace, Options};
@@ -49,6 +50,11 @@ pub struct DurableEngine {
     limits: CommandLimits,
     clock: Arc<Clock>,
     clients: Arc<Clients>,
+    credentials: Arc<Credentials>,
+    /// Above this many bytes of keyspace, commands that need memory are refused; 0: never.
+    max_memory: Arc<AtomicUsize>,
+    /// Another one at each start.
+    run_id: String,
     recovering: Arc<Recovering>,
     ready: OnceLock<Arc<Store>>,
     snapshots: Arc<Snapshots>,
@@ -86,6 +92,8 @@ impl DurableEngine {
     /// An engine that has recovered nothing yet; SHUTDOWN cancels `stop`.
     #[must_use]
     pub fn new(facts: Facts, stop: CancellationToken) -> Self {
+        let credentials = Arc::new(Credentials::new(&facts.config.resp_users));
+        let max_memory = facts.config.max_memory_bytes.unwrap_or(0);
         let record_bytes = open::record_bytes(&facts.config);
         let clock = Arc::<Clock>::default();
         let snapshots = Arc::new(Snapshots::new(clock.now_us() / 1_000_000));
@@ -94,6 +102,9 @@ impl DurableEngine {
             limits: CommandLimits { record_bytes, queued_bytes: 2 * record_bytes },
             clock,
             clients: Arc::default(),
+            credentials,
+            max_memory: Arc::new(AtomicUsize::new(max_memory)),
+            run_id: (0..5).map(|_| format!("{:08x}", open::random_seed() >> 32)).collect(),
             recovering: Arc::default(),
             ready: OnceLock::new(),
             snapshots,
@@ -147,6 +158,8 @@ impl DurableEngine {
             logs_writes: config.wal.enabled,
             max_value_bytes: config.max_value_bytes,
             record_bytes: self.limits.record_bytes,
+            max_memory: Arc::clone(&self.max_memory),
+            watches: Arc::clone(self.clients.watches()),
             changes,
         };
         let first = self.ready.set(Arc::new(Store::new(parts))).is_ok();
@@ -216,7 +229,7 @@ impl DurableEngine {
         self.replayed_bytes.load(Relaxed)
     }
 
-    fn store_or_refusal(&self) -> Result<&Arc<Store>, Refusal> {
+    pub(crate) fn store_or_refusal(&self) -> Result<&Arc<Store>, Refusal> {
         self.store().ok_or_else(|| self.recovering.progress().refusal())
     }
 

@@ -10,7 +10,7 @@
 //! refused before it changes anything, or not at all. Lock order: keyspace before log, everywhere.
 
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::{Poll, Waker};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use strandline::{AppendError, Log, Lsn, Priority, Refused, Stats};
 use tokio::sync::Notify;
 
 use super::seen::Seen;
-use crate::command::{Context, Halted, Refusal, Replies, Tally, Ticket, Unit};
+use crate::command::{Context, Halted, Refusal, Replies, Tally, Ticket, Unit, Watches};
 use crate::keyspace::{Effect, Keyspace, RECORD_VERSION};
 
 /// A recovered keyspace with its log.
@@ -32,6 +32,10 @@ pub(crate) struct Store {
     max_value_bytes: usize,
     /// The longest record that the log takes.
     record_bytes: usize,
+    /// 0: none.
+    max_memory: Arc<AtomicUsize>,
+    watches: Arc<Watches>,
+    expired_keys: AtomicU64,
     /// The running image has let go of some of what it held back.
     pub(super) drained: Notify,
     image_waits: AtomicU64,
@@ -68,6 +72,9 @@ pub(super) struct Parts {
     pub(super) logs_writes: bool,
     pub(super) max_value_bytes: usize,
     pub(super) record_bytes: usize,
+    /// Above this many bytes of keyspace, commands that need memory are refused; 0: never.
+    pub(super) max_memory: Arc<AtomicUsize>,
+    pub(super) watches: Arc<Watches>,
     /// Units that the newest snapshot does not hold.
     pub(super) changes: u64,
 }
@@ -96,7 +103,8 @@ pub(crate) struct Gauges {
 
 impl Store {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { keyspace, log, logs_writes, max_value_bytes, record_bytes, changes } = parts;
+        let Parts { keyspace, log, logs_writes, max_value_bytes, record_bytes, max_memory, watches, changes } =
+            parts;
         let newest = log.as_ref().map_or(0, |log| log.next_lsn().0.saturating_sub(1));
         let random = keyspace.seed();
         let (seen, tally) = (Seen::new(newest), Tally::default());
@@ -107,6 +115,9 @@ impl Store {
             logs_writes,
             max_value_bytes,
             record_bytes,
+            max_memory,
+            watches,
+            expired_keys: AtomicU64::new(0),
             drained: Notify::new(),
             image_waits: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -185,7 +196,7 @@ impl Store {
             now_ms,
             random: state.draw(),
             max_value_bytes: self.max_value_bytes,
-            max_memory_bytes: None,
+            max_memory_bytes: Some(self.max_memory.load(Relaxed)).filter(|limit| *limit > 0),
         };
         let _whole = Whole;
         state.record.clear();
@@ -195,6 +206,7 @@ impl Store {
             return Ok(self.log.as_ref().and_then(|log| state.to_wait_for(unit, log.acknowledged())));
         }
         state.changes += 1;
+        self.watches.touch(&state.record);
         Ok(room.map(|room| {
             let lsn = room.append(&state.record).unwrap_or_else(|refused| diverged(refused)).0;
             state.note(unit, lsn);
@@ -264,7 +276,13 @@ impl Store {
         while let Some(count) = self.remove(state, &expired[removed..]) {
             removed += count;
         }
+        self.expired_keys.fetch_add(removed as u64, Relaxed);
         removed
+    }
+
+    /// Keys that were removed because they had expired.
+    pub(super) fn expired_keys(&self) -> u64 {
+        self.expired_keys.load(Relaxed)
     }
 
     /// Removes as many of these keys as one record takes; `None` if there are none, or the log has no room right now.
@@ -379,8 +397,16 @@ mod tests {
             keyspace.apply(Effect::Set { key: &key, value: b"v", expires_at_ms: Some(1) });
         }
         let (record_bytes, max_value_bytes) = (200 << 10, 1 << 20);
-        let parts =
-            Parts { keyspace, log: Some(log), logs_writes: true, max_value_bytes, record_bytes, changes: 0 };
+        let parts = Parts {
+            keyspace,
+            log: Some(log),
+            logs_writes: true,
+            max_value_bytes,
+            record_bytes,
+            max_memory: Arc::default(),
+            watches: Arc::default(),
+            changes: 0,
+        };
         let store = Store::new(parts);
         let log = store.log().expect("it has one");
         while store.gauges().keys > 0 {

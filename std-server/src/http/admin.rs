@@ -1,50 +1,40 @@
-//! The operator's pages: snapshots, health, readiness, facts.
+//! The operator's pages: snapshots, health, readiness, facts, metrics.
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use strandline::SnapshotInfo;
 
-use super::Server;
+use super::openapi::{Problems, SynapErrors};
 use super::problem::{Json, Problem};
+use super::shapes::{Section, Snapshot, Snapshots, Taken};
+use super::{Server, Site};
 use crate::command::Host as _;
 use crate::engine::DurableEngine;
 
-/// Returns when the file is durable.
-pub(super) async fn take_snapshot(State(engine): Server) -> Result<Json, Problem> {
+/// Takes a snapshot, and answers when it is durable and counts.
+#[utoipa::path(post, path = "/snapshot", tag = "operation", responses((status = 200, body = Taken), SynapErrors))]
+pub(super) async fn take_snapshot(State(engine): Server) -> Result<Json<Taken>, Problem> {
     let info = engine.take_snapshot().await?;
-    let mut answer = json!({
-        "success": true,
-        "snapshot_path": info.path.display().to_string(),
-        "base_lsn": info.snapshot.base.0,
-        "keys": info.snapshot.items,
-        "size_bytes": info.snapshot.bytes,
-    });
-    answer["created_at"] = created_at(&info).into();
-    Ok(Json::ok(answer))
+    let Snapshot { path, size_bytes, created_at, base_lsn, keys } = described(&info);
+    Ok(Json::ok(Taken { success: true, snapshot_path: path, base_lsn, keys, size_bytes, created_at }))
 }
 
-/// Oldest first.
-pub(super) async fn list_snapshots(State(engine): Server) -> Json {
+/// All snapshots, the oldest first.
+#[utoipa::path(get, path = "/snapshots", tag = "operation", responses((status = 200, body = Snapshots), SynapErrors))]
+pub(super) async fn list_snapshots(State(engine): Server) -> Json<Snapshots> {
     let log = engine.store().and_then(|store| store.log());
     let snapshots = log.map(strandline::Log::snapshots).unwrap_or_default();
-    let rows: Vec<_> = snapshots
-        .iter()
-        .map(|info| {
-            json!({
-                "path": info.path.display().to_string(),
-                "size_bytes": info.snapshot.bytes,
-                "created_at": created_at(info),
-                "base_lsn": info.snapshot.base.0,
-                "keys": info.snapshot.items,
-            })
-        })
-        .collect();
-    Json::ok(json!({ "snapshots": rows }))
+    Json::ok(Snapshots { snapshots: snapshots.iter().map(described).collect() })
 }
 
-pub(super) async fn health(State(engine): Server) -> Json {
+/// Whether the server is well; 503 with `detail` if it is not.
+#[utoipa::path(get, path = "/health", tag = "operation", responses(
+    (status = 200, body = Value), (status = 503, description = "It is not well", body = Value), SynapErrors))]
+pub(super) async fn health(State(engine): Server) -> Json<Value> {
     let (status, state) = state(&engine);
     let healthy = if status == StatusCode::OK { "healthy" } else { "unhealthy" };
     let mut answer =
@@ -55,22 +45,47 @@ pub(super) async fn health(State(engine): Server) -> Json {
     Json(status, answer)
 }
 
-/// The process answers; nothing else is said.
-pub(super) async fn livez() -> Json {
+/// That the process answers; nothing else is said.
+#[utoipa::path(get, path = "/livez", tag = "operation", responses((status = 200, body = Value), Problems))]
+pub(super) async fn livez() -> Json<Value> {
     Json::ok(json!({ "status": "alive" }))
 }
 
-pub(super) async fn readyz(State(engine): Server) -> Json {
+/// Whether requests can be served; 503 with the reason, or with the progress of recovery, if they can't.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, body = Value), (status = 503, description = "Recovery is running, or the log has halted", body = Value), Problems))]
+pub(super) async fn readyz(State(engine): Server) -> Json<Value> {
     let (status, state) = state(&engine);
     Json(status, state)
 }
 
-pub(super) async fn info(State(engine): Server) -> Json {
+/// What the server knows of itself, by sections.
+#[utoipa::path(get, path = "/info", tag = "operation", params(Section),
+    responses((status = 200, body = Value), SynapErrors))]
+pub(super) async fn info(
+    State(engine): Server,
+    section: Result<Query<Section>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(Section { section }) = section?;
+    Ok(Json::ok(facts(&engine, section.as_deref())))
+}
+
+/// The sections of INFO with their lines, in small letters; one of them, or all.
+pub(super) fn facts(engine: &DurableEngine, section: Option<&str>) -> Value {
+    let wanted = section.filter(|section| !section.eq_ignore_ascii_case("all"));
     let sections = engine.info().into_iter().map(|section| {
         let lines = section.lines.into_iter().map(|(name, value)| (name.to_owned(), typed(value)));
         (section.name.to_ascii_lowercase(), Value::Object(lines.collect()))
     });
-    Json::ok(Value::Object(sections.collect::<Map<_, _>>()))
+    let sections = sections.filter(|(name, _)| wanted.is_none_or(|wanted| name.eq_ignore_ascii_case(wanted)));
+    Value::Object(sections.collect::<Map<_, _>>())
+}
+
+/// Metrics as OpenMetrics text.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), SynapErrors))]
+pub(super) async fn metrics(State(site): State<Site>) -> Response {
+    site.metrics.page()
 }
 
 /// Whether requests can be served, and why not.
@@ -96,10 +111,16 @@ fn state(engine: &DurableEngine) -> (StatusCode, Value) {
     }
 }
 
-/// As RFC 3339.
-fn created_at(info: &SnapshotInfo) -> Option<String> {
-    let ms = i64::try_from(info.snapshot.time.0).ok()?;
-    Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
+fn described(info: &SnapshotInfo) -> Snapshot {
+    let ms = i64::try_from(info.snapshot.time.0).ok();
+    let created_at = ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(|time| time.to_string());
+    Snapshot {
+        path: info.path.display().to_string(),
+        size_bytes: info.snapshot.bytes,
+        created_at,
+        base_lsn: info.snapshot.base.0,
+        keys: info.snapshot.items,
+    }
 }
 
 /// Numbers of INFO are numbers in JSON.

@@ -1,39 +1,35 @@
-//! Requests that a web page makes a browser send: nobody has to log in, so that any page could write here.
+//! Requests that a web page makes a browser send: where nobody has to log in, any page could write here.
 //!
 //! | header | taken | refused because |
 //! |---|---|---|
-//! | `Host` | none, an IP address, `localhost`, `server.name` | a name that a page rebinds to this address makes the browser believe that the page is from here |
+//! | `Host` | none, an IP address, `localhost`, `server.name`; any where there are users | a name that a page rebinds to this address makes the browser believe that the page is from here |
 //! | `Origin` | none, or what `Host` says | the page is from elsewhere; only asked where something changes |
 //!
 //! Programs send no `Origin`, and the address that they connect to as `Host`.
-
-use core::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
-use super::problem::Problem;
-use crate::engine::DurableEngine;
+use super::Site;
+use super::problem::Kind;
 
 /// Refuses what a foreign page has sent.
-pub(super) async fn refuse_foreign_pages(
-    State(engine): State<Arc<DurableEngine>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let name = engine.facts().config.server_name.as_deref();
-    match check(request.method(), request.headers(), name) {
+pub(super) async fn refuse_foreign_pages(State(site): State<Site>, request: Request, next: Next) -> Response {
+    // Where somebody has to log in, another name is of no use: a browser has no password for it.
+    let any_host = !site.users.is_empty();
+    let name = site.engine.facts().config.server_name.as_deref();
+    match check(request.method(), request.headers(), |host| any_host || is_ours(host, name)) {
         Ok(()) => next.run(request).await,
-        Err(why) => Problem::forbidden(why).into_response(),
+        Err(why) => Kind::ForeignPage.says(why).into_response(),
     }
 }
 
-fn check(method: &Method, headers: &HeaderMap, name: Option<&str>) -> Result<(), String> {
+fn check(method: &Method, headers: &HeaderMap, is_ours: impl Fn(&str) -> bool) -> Result<(), String> {
     let host = single(headers, &header::HOST)?;
-    if let Some(host) = host.filter(|host| !is_ours(host, name)) {
+    if let Some(host) = host.filter(|host| !is_ours(host)) {
         return Err(format!(
             "Host {host:?} is not this server: use its address or localhost, or set server.name to that name"
         ));
@@ -132,7 +128,11 @@ mod tests {
             for (name, value) in headers {
                 map.append(HeaderName::from_static(name), value.parse().expect("a value"));
             }
-            assert_eq!(check(&method, &map, None).is_ok(), taken, "{method} {headers:?}");
+            assert_eq!(
+                check(&method, &map, |host| is_ours(host, None)).is_ok(),
+                taken,
+                "{method} {headers:?}"
+            );
         }
     }
 }

@@ -1,45 +1,38 @@
 //! `/kv/…`: bodies and paths become words for the command layer; its replies become JSON.
-//!
-//! A JSON string is stored as its text, any other JSON value as its JSON text without the white space.
 
-use std::borrow::Cow;
-
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use axum::extract::State;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
 
 use super::Server;
-use super::problem::{Json, Problem};
-use crate::command::{Reply, ask};
+use super::body::{Body, Object};
+use super::openapi::SynapErrors;
+use super::problem::{Json, Kind, Problem};
+use super::shapes::{
+    Deleted, Form, FormKind, Found, Length, Missing, Operations, Pairs, Part, Piece, Range, Set, Stats,
+    Success, Written,
+};
+use super::text::{shown, stored_text};
+use crate::command::{Refusal, Reply, ask};
 use crate::engine::DurableEngine;
 
-type Answer = Result<Json, Problem>;
-type Body = Result<Bytes, BytesRejection>;
+type Answer<T> = Result<Json<T>, Problem>;
+/// The key in the path.
+pub(super) type Key = Result<Path<String>, PathRejection>;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Set<'b> {
-    #[serde(borrow)]
-    key: Cow<'b, str>,
-    #[serde(borrow)]
-    value: &'b RawValue,
-    ttl: Option<u64>,
-    #[serde(default)]
-    nx: bool,
-    #[serde(default)]
-    xx: bool,
-    #[serde(default)]
-    keepttl: bool,
-    #[serde(default)]
-    get: bool,
+/// Stores a value.
+#[utoipa::path(post, path = "/kv/set", tag = "keys", request_body = Set<'_>,
+    responses((status = 200, body = Written), SynapErrors))]
+pub(super) async fn set(State(engine): Server, body: Body) -> Answer<Written> {
+    Ok(Json::ok(write(&engine, body.json()?).await?))
 }
 
-pub(super) async fn set(State(engine): Server, body: Body) -> Answer {
-    let body = body?;
-    let Set { key, value, ttl, nx, xx, keepttl, get } = serde_json::from_slice(&body)?;
+/// Executes SET with its conditions.
+pub(super) async fn write(engine: &DurableEngine, set: Set<'_>) -> Result<Written, Problem> {
+    let Set { key, value, ttl, nx, xx, keepttl, get } = set;
+    if ttl.is_some_and(|ttl| ttl > MAX_TTL_S) {
+        return Err(Kind::BadRequest.says(format!("ttl is at most {MAX_TTL_S} s")));
+    }
     let (value, seconds) = (stored_text(value)?, ttl.map(|ttl| ttl.to_string()));
     let mut words: Vec<&[u8]> = vec![b"SET", key.as_bytes(), value.as_bytes()];
     if let Some(seconds) = &seconds {
@@ -47,198 +40,137 @@ pub(super) async fn set(State(engine): Server, body: Body) -> Answer {
     }
     let options: [(bool, &[u8]); 4] = [(nx, b"NX"), (xx, b"XX"), (keepttl, b"KEEPTTL"), (get, b"GET")];
     words.extend(options.iter().filter(|(given, _)| *given).map(|(_, word)| *word));
-    let reply = ask(&*engine, &words).await?;
+    let reply = ask(engine, &words).await?;
     // With GET the answer is the old value, and the condition tells whether the new one was written.
     let existed = reply != Reply::Null;
     let written = if get { !(nx && existed || xx && !existed) } else { existed };
-    let mut answer = json!({ "success": written, "key": key, "written": written });
-    if get {
-        answer["old_value"] = text(reply);
-    }
-    Ok(Json::ok(answer))
+    let old_value = get.then(|| shown(reply));
+    Ok(Written { success: written, key: key.into_owned(), written, old_value })
 }
 
-pub(super) async fn get(State(engine): Server, Path(key): Path<String>, RawQuery(query): RawQuery) -> Answer {
-    let as_bytes = match parameter(query.as_deref(), "type") {
-        None | Some("string") => false,
-        Some("bytes") => true,
-        Some(other) => return Err(Problem::bad_request(format!("type is string or bytes, not {other:?}"))),
-    };
+/// A value. A key that does not exist is answered with status 200 and `error`.
+#[utoipa::path(get, path = "/kv/get/{key}", tag = "keys", params(("key" = String, Path, min_length = 1), Form),
+    responses((status = 200, body = Found), SynapErrors))]
+pub(super) async fn get(
+    State(engine): Server,
+    key: Key,
+    form: Result<Query<Form>, QueryRejection>,
+) -> Answer<Found> {
+    let (Path(key), Query(Form { kind })) = (key?, form?);
     Ok(Json::ok(match ask(&*engine, &[b"GET", key.as_bytes()]).await? {
-        Reply::Null => json!({ "error": "Key not found" }),
-        Reply::Bulk(value) if as_bytes => json!(value.as_ref()),
-        reply => text(reply),
+        Reply::Bulk(value) if kind == Some(FormKind::Bytes) => Found::Bytes(value.into_owned()),
+        reply => match shown(reply) {
+            Some(text) => Found::Text(text),
+            None => Found::Missing(Missing { error: "Key not found" }),
+        },
     }))
 }
 
-pub(super) async fn del(State(engine): Server, Path(key): Path<String>) -> Answer {
+/// Deletes a key.
+#[utoipa::path(delete, path = "/kv/del/{key}", tag = "keys", params(("key" = String, Path, min_length = 1)),
+    responses((status = 200, body = Deleted), SynapErrors))]
+pub(super) async fn del(State(engine): Server, key: Key) -> Answer<Deleted> {
+    let Path(key) = key?;
     let deleted = ask(&*engine, &[b"DEL", key.as_bytes()]).await? == Reply::Integer(1);
-    Ok(Json::ok(json!({ "deleted": deleted, "key": key })))
+    Ok(Json::ok(Deleted { deleted, key }))
 }
 
-pub(super) async fn stats(State(engine): Server) -> Answer {
-    let Some(gauges) = engine.store().map(|store| store.gauges()) else {
-        return Ok(Json::ok(Value::Null));
-    };
+/// What the keyspace holds, and what was done with it.
+#[utoipa::path(get, path = "/kv/stats", tag = "keys", responses((status = 200, body = Stats), SynapErrors))]
+pub(super) async fn stats(State(engine): Server) -> Answer<Stats> {
+    Ok(Json::ok(statistics(&engine)?))
+}
+
+pub(super) fn statistics(engine: &DurableEngine) -> Result<Stats, Refusal> {
+    let gauges = engine.store_or_refusal()?.gauges();
     let tally = gauges.tally;
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let hit_rate = if tally.gets == 0 { 0.0 } else { tally.hits as f64 / tally.gets as f64 };
-    let operations = json!({
-        "gets": tally.gets, "sets": tally.sets, "dels": tally.dels, "hits": tally.hits, "misses": tally.misses(),
-    });
-    Ok(Json::ok(json!({
-        "total_keys": gauges.keys, "total_memory_bytes": gauges.used_bytes, "operations": operations, "hit_rate": hit_rate,
-    })))
+    let operations = Operations {
+        gets: tally.gets,
+        sets: tally.sets,
+        dels: tally.dels,
+        hits: tally.hits,
+        misses: tally.misses(),
+    };
+    Ok(Stats { total_keys: gauges.keys, total_memory_bytes: gauges.used_bytes, operations, hit_rate })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Piece<'b> {
-    #[serde(borrow)]
-    value: &'b RawValue,
-    offset: Option<u32>,
-}
-
-pub(super) async fn append(State(engine): Server, Path(key): Path<String>, body: Body) -> Answer {
-    let body = body?;
-    let value = stored_text(serde_json::from_slice::<Piece<'_>>(&body)?.value)?;
+/// Adds at the end of a value.
+#[utoipa::path(post, path = "/kv/{key}/append", tag = "keys", params(("key" = String, Path, min_length = 1)),
+    request_body = Piece<'_>, responses((status = 200, body = Length), SynapErrors))]
+pub(super) async fn append(State(engine): Server, key: Key, body: Body) -> Answer<Length> {
+    let (Path(key), value) = (key?, stored_text(body.json::<Piece<'_>>()?.value)?);
     length(&engine, &[b"APPEND", key.as_bytes(), value.as_bytes()]).await
 }
 
-pub(super) async fn setrange(State(engine): Server, Path(key): Path<String>, body: Body) -> Answer {
-    let body = body?;
-    let Piece { value, offset } = serde_json::from_slice(&body)?;
-    let (value, offset) = (stored_text(value)?, offset.unwrap_or(0).to_string());
+/// Overwrites a part of a value.
+#[utoipa::path(post, path = "/kv/{key}/setrange", tag = "keys", params(("key" = String, Path, min_length = 1)),
+    request_body = Part<'_>, responses((status = 200, body = Length), SynapErrors))]
+pub(super) async fn setrange(State(engine): Server, key: Key, body: Body) -> Answer<Length> {
+    let (Path(key), Part { offset, value }) = (key?, body.json()?);
+    let (value, offset) = (stored_text(value)?, offset.to_string());
     length(&engine, &[b"SETRANGE", key.as_bytes(), offset.as_bytes(), value.as_bytes()]).await
 }
 
-pub(super) async fn strlen(State(engine): Server, Path(key): Path<String>) -> Answer {
+/// The length of a value in bytes; 0 if there is none.
+#[utoipa::path(get, path = "/kv/{key}/strlen", tag = "keys", params(("key" = String, Path, min_length = 1)),
+    responses((status = 200, body = Length), SynapErrors))]
+pub(super) async fn strlen(State(engine): Server, key: Key) -> Answer<Length> {
+    let Path(key) = key?;
     length(&engine, &[b"STRLEN", key.as_bytes()]).await
 }
 
+/// A part of a value.
+#[utoipa::path(get, path = "/kv/{key}/getrange", tag = "keys", params(("key" = String, Path, min_length = 1), Range),
+    responses((status = 200, body = String, content_type = "application/json"), SynapErrors))]
 pub(super) async fn getrange(
     State(engine): Server,
-    Path(key): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let start = parameter(query.as_deref(), "start").unwrap_or("0");
-    let end = parameter(query.as_deref(), "end").unwrap_or("-1");
+    key: Key,
+    range: Result<Query<Range>, QueryRejection>,
+) -> Answer<Option<String>> {
+    let (Path(key), Query(Range { start, end })) = (key?, range?);
+    let (start, end) = (start.unwrap_or(0).to_string(), end.unwrap_or(-1).to_string());
     let words = [b"GETRANGE", key.as_bytes(), start.as_bytes(), end.as_bytes()];
-    ask(&*engine, &words).await.map(|reply| Json::ok(text(reply))).map_err(Problem::from)
+    Ok(Json::ok(shown(ask(&*engine, &words).await?)))
 }
 
-pub(super) async fn getset(State(engine): Server, Path(key): Path<String>, body: Body) -> Answer {
-    let body = body?;
-    let value = stored_text(serde_json::from_slice::<Piece<'_>>(&body)?.value)?;
-    let reply = ask(&*engine, &[b"GETSET", key.as_bytes(), value.as_bytes()]).await?;
-    Ok(Json::ok(text(reply)))
+/// Stores a value and answers the old one, or null.
+#[utoipa::path(post, path = "/kv/{key}/getset", tag = "keys", params(("key" = String, Path, min_length = 1)),
+    request_body = Piece<'_>, responses((status = 200, body = Option<String>, content_type = "application/json"), SynapErrors))]
+pub(super) async fn getset(State(engine): Server, key: Key, body: Body) -> Answer<Option<String>> {
+    let (Path(key), value) = (key?, stored_text(body.json::<Piece<'_>>()?.value)?);
+    Ok(Json::ok(shown(ask(&*engine, &[b"GETSET", key.as_bytes(), value.as_bytes()]).await?)))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pairs<'b> {
-    #[serde(borrow)]
-    pairs: Vec<Pair<'b>>,
+/// Stores several values if none of the keys exists: all of them, or none.
+#[utoipa::path(post, path = "/kv/msetnx", tag = "keys", request_body = Pairs<'_>,
+    responses((status = 200, body = Success), SynapErrors))]
+pub(super) async fn msetnx(State(engine): Server, body: Body) -> Answer<Success> {
+    let success = set_many(&engine, b"MSETNX", body.json()?).await? == Reply::Integer(1);
+    Ok(Json::ok(Success { success }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pair<'b> {
-    #[serde(borrow)]
-    key: Cow<'b, str>,
-    #[serde(borrow)]
-    value: &'b RawValue,
-}
-
-pub(super) async fn msetnx(State(engine): Server, body: Body) -> Answer {
-    let body = body?;
-    let Pairs { pairs } = serde_json::from_slice(&body)?;
-    let values = pairs.iter().map(|pair| stored_text(pair.value)).collect::<Result<Vec<_>, _>>()?;
-    let mut words: Vec<&[u8]> = vec![b"MSETNX"];
-    for (Pair { key, .. }, value) in pairs.iter().zip(&values) {
-        words.extend([key.as_bytes(), value.as_bytes()]);
+/// MSET or MSETNX.
+pub(super) async fn set_many(
+    engine: &DurableEngine,
+    name: &[u8],
+    Pairs { pairs }: Pairs<'_>,
+) -> Result<Reply<'static>, Problem> {
+    let values = pairs.iter().map(|Object(pair)| stored_text(pair.value)).collect::<Result<Vec<_>, _>>()?;
+    let mut words: Vec<&[u8]> = vec![name];
+    for (Object(pair), value) in pairs.iter().zip(&values) {
+        words.extend([pair.key.as_bytes(), value.as_bytes()]);
     }
-    let success = ask(&*engine, &words).await? == Reply::Integer(1);
-    Ok(Json::ok(json!({ "success": success })))
+    Ok(ask(engine, &words).await?)
 }
 
-async fn length(engine: &DurableEngine, words: &[&[u8]]) -> Answer {
+async fn length(engine: &DurableEngine, words: &[&[u8]]) -> Answer<Length> {
     match ask(engine, words).await? {
-        Reply::Integer(length) => Ok(Json::ok(json!({ "length": length }))),
-        other => Ok(Json::ok(text(other))),
+        Reply::Integer(length) => Ok(Json::ok(Length { length })),
+        other => Err(Kind::Internal.says(format!("{other:?} is no length"))),
     }
 }
 
-/// A reply as a JSON string; bytes that are no text are replaced.
-fn text(reply: Reply<'_>) -> Value {
-    match reply {
-        Reply::Bulk(bytes) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
-        Reply::Status(status) => Value::String(status.to_owned()),
-        Reply::Integer(number) => number.into(),
-        _ => Value::Null,
-    }
-}
-
-/// What is stored of a JSON value.
-fn stored_text(value: &RawValue) -> Result<Cow<'_, str>, Problem> {
-    let json = value.get();
-    if json.starts_with('"') { Ok(serde_json::from_str(json)?) } else { Ok(Cow::Owned(compact(json))) }
-}
-
-/// Valid JSON without the white space between its parts; numbers and the order of members stay as they were sent.
-fn compact(json: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    let keeps = |c: char| {
-        let keep = in_string || !c.is_ascii_whitespace();
-        in_string ^= c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        keep
-    };
-    json.chars()
-        .filter({
-            let mut keeps = keeps;
-            move |c| keeps(*c)
-        })
-        .collect()
-}
-
-/// The value of a parameter; none of those that are known needs an escape.
-fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
-    query?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stored(json: &str) -> String {
-        stored_text(serde_json::from_str(json).expect("JSON")).expect("text").into_owned()
-    }
-
-    #[test]
-    fn strings_are_stored_as_text_and_everything_else_as_json() {
-        let rows = [
-            (r#""plain""#, "plain"),
-            (r#""a\n\u00e9 \"q\"""#, "a\n\u{e9} \"q\""),
-            ("12", "12"),
-            ("1.50e2", "1.50e2"),
-            ("18446744073709551616", "18446744073709551616"),
-            ("null", "null"),
-            (
-                r#"{ "b" : [ 1, 2 ],
-                 "a" : "x y \" z \\" , "c": {} }"#,
-                r#"{"b":[1,2],"a":"x y \" z \\","c":{}}"#,
-            ),
-        ];
-        for (json, expected) in rows {
-            assert_eq!(stored(json), expected);
-        }
-    }
-
-    #[test]
-    fn parameters_are_found_by_name() {
-        assert_eq!(parameter(Some("a=1&type=bytes"), "type"), Some("bytes"));
-        assert_eq!(parameter(Some("xtype=bytes"), "type"), None);
-        assert_eq!(parameter(None, "type"), None);
-    }
-}
+/// In milliseconds since the Unix epoch, the expiry still fits 64 bits.
+const MAX_TTL_S: u64 = 9_000_000_000_000_000;

@@ -1,94 +1,158 @@
 //! HTTP: the same commands as the Redis protocol, in the shapes of Synap's REST interface, and the operator's pages.
 //!
 //! ```text
-//!  /kv/…          kv.rs      words for the command layer ─► reply ─► JSON
-//!  /snapshot(s)   admin.rs   /info, /health, /livez, /readyz, /metrics
-//!  every request  guard.rs   not from a web page of another server
-//!  every error    problem.rs {"error": …} with a status
+//!  socket ─► listener.rs ─► shape ─► head ─► page ─► user ─► time ─► loading ─► handler
+//!            connections    problem  limits  guard   users   limits            kv.rs keys.rs  words ─► reply ─► JSON
+//!            deadlines      .rs      .rs     .rs     .rs     .rs               command.rs     Synap's commands
+//!                                                                              admin.rs       the operator's pages
 //! ```
 //!
-//! While recovery runs, only /livez, /readyz and /metrics answer; everything else is 503 with the progress.
+//! Bodies and answers are types (`shapes.rs`) from which the OpenAPI document is made: a handler that is routed is
+//! described, because both come from the same line. While recovery runs, only /livez, /readyz, /metrics and
+//! /openapi.json answer; everything else is 503 with the progress.
 
 mod admin;
+mod body;
+mod command;
 mod guard;
+mod keys;
 mod kv;
+mod limits;
+mod listener;
+mod openapi;
 mod problem;
+mod scan;
+mod shapes;
+mod text;
+mod users;
 
-use core::time::Duration;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::serve::ListenerExt as _;
+use axum::{Extension, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use self::problem::Problem;
+use self::limits::Limits;
+pub use self::listener::Traffic;
+use self::openapi::Document;
+use self::problem::{Kind, Problem};
+use crate::auth::Credentials;
 use crate::engine::DurableEngine;
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 
-/// What handlers know.
+/// What handlers of commands know.
 type Server = State<Arc<DurableEngine>>;
 
-/// Serves HTTP until `stop` is cancelled and the requests that have begun are answered, or `DRAIN` is over.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
+/// What all handlers share.
+#[derive(Clone, Debug)]
+struct Site {
     engine: Arc<DurableEngine>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let router = router(engine);
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "answers may be delayed");
-        }
-    });
-    let stopped = stop.clone().cancelled_owned();
-    let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
-    tokio::select! {
-        served = served.into_future() => served,
-        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {
-            tracing::warn!("HTTP connections are cut because they do not end");
-            Ok(())
-        }
+    metrics: Arc<Metrics>,
+    users: Arc<Credentials>,
+    limits: Limits,
+}
+
+/// What a listener of HTTP is for.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Which pages it has.
+    pub pages: Pages,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Where its connections are counted; one for all listeners.
+    pub traffic: Arc<Traffic>,
+}
+
+/// Which pages a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// All.
+    All,
+    /// Those for clients: snapshots and metrics are on another listener.
+    Clients,
+    /// Those for the operator: no keys.
+    Operator,
+}
+
+impl FromRef<Site> for Arc<DurableEngine> {
+    fn from_ref(site: &Site) -> Self {
+        Self::clone(&site.engine)
     }
 }
 
-fn router(engine: Arc<DurableEngine>) -> Router {
-    let body_bytes = 2 * engine.facts().config.max_value_bytes + BODY_OVERHEAD;
-    let metrics = Arc::new(Metrics::new(Arc::clone(&engine)));
-    Router::new()
-        .route("/kv/set", post(kv::set))
-        .route("/kv/get/{key}", get(kv::get))
-        .route("/kv/del/{key}", delete(kv::del))
-        .route("/kv/stats", get(kv::stats))
-        .route("/kv/msetnx", post(kv::msetnx))
-        .route("/kv/{key}/append", post(kv::append))
-        .route("/kv/{key}/getrange", get(kv::getrange))
-        .route("/kv/{key}/setrange", post(kv::setrange))
-        .route("/kv/{key}/strlen", get(kv::strlen))
-        .route("/kv/{key}/getset", post(kv::getset))
-        .route("/snapshot", post(admin::take_snapshot))
-        .route("/snapshots", get(admin::list_snapshots))
-        .route("/health", get(admin::health))
-        .route("/info", get(admin::info))
-        .layer(from_fn_with_state(Arc::clone(&engine), refuse_while_loading))
-        .route("/livez", get(admin::livez))
-        .route("/readyz", get(admin::readyz))
-        .route("/metrics", get(move || async move { metrics.page() }))
-        .fallback(no_such_page)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(body_bytes))
-        .layer(from_fn_with_state(Arc::clone(&engine), guard::refuse_foreign_pages))
-        .with_state(engine)
+/// Serves HTTP until `stop` is cancelled and the requests that have begun are answered, or some seconds are over.
+pub async fn serve(listener: TcpListener, door: Door, engine: Arc<DurableEngine>, stop: CancellationToken) {
+    let config = &engine.facts().config;
+    let (limits, users) = (Limits::new(config), Arc::new(Credentials::new(&config.http_users)));
+    let metrics = Arc::new(Metrics::new(Arc::clone(&engine), Arc::clone(&door.traffic)));
+    let router = router(door.pages, Site { engine, metrics, users, limits });
+    listener::serve(listener, door, router, limits, stop).await;
 }
 
+fn router(pages: Pages, site: Site) -> Router {
+    let loading = from_fn_with_state(site.clone(), refuse_while_loading);
+    let mut described = OpenApiRouter::with_openapi(openapi::frame());
+    if pages != Pages::Operator {
+        described = described.merge(for_clients().layer(loading.clone()));
+    }
+    if pages != Pages::Clients {
+        described = described.merge(for_operators().layer(loading.clone())).routes(routes!(admin::metrics));
+    }
+    let (router, document) = described
+        .merge(for_all().layer(loading))
+        .routes(routes!(admin::livez))
+        .routes(routes!(admin::readyz))
+        .routes(routes!(openapi::document))
+        .split_for_parts();
+    let document = Document::new(&document).unwrap_or_else(|error| unreachable!("it is JSON: {error}"));
+    router
+        .fallback(no_such_page)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(Extension(document))
+        .layer(DefaultBodyLimit::max(site.limits.body_bytes))
+        .layer(from_fn_with_state(site.limits, limits::bound_time))
+        .layer(from_fn_with_state(site.clone(), users::refuse_strangers))
+        .layer(from_fn_with_state(site.clone(), guard::refuse_foreign_pages))
+        .layer(from_fn(limits::bound_head))
+        .layer(from_fn(problem::shape))
+        .with_state(site)
+}
+
+fn for_clients() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(kv::set))
+        .routes(routes!(kv::get))
+        .routes(routes!(kv::del))
+        .routes(routes!(kv::stats))
+        .routes(routes!(kv::msetnx))
+        .routes(routes!(kv::append))
+        .routes(routes!(kv::getrange))
+        .routes(routes!(kv::setrange))
+        .routes(routes!(kv::strlen))
+        .routes(routes!(kv::getset))
+        .routes(routes!(keys::kind))
+        .routes(routes!(keys::exists))
+        .routes(routes!(keys::rename))
+        .routes(routes!(keys::renamenx))
+        .routes(routes!(keys::copy))
+        .routes(routes!(keys::randomkey))
+        .routes(routes!(command::command))
+}
+
+fn for_operators() -> OpenApiRouter<Site> {
+    OpenApiRouter::new().routes(routes!(admin::take_snapshot)).routes(routes!(admin::list_snapshots))
+}
+
+fn for_all() -> OpenApiRouter<Site> {
+    OpenApiRouter::new().routes(routes!(admin::health)).routes(routes!(admin::info))
+}
 async fn refuse_while_loading(State(engine): Server, request: Request, next: Next) -> Response {
     match engine.progress() {
         Some(progress) => Problem::from(progress.refusal()).into_response(),
@@ -97,14 +161,9 @@ async fn refuse_while_loading(State(engine): Server, request: Request, next: Nex
 }
 
 async fn no_such_page(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}", uri.path()))
+    Kind::NotFound.says(format!("there is nothing at {}", uri.path()))
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    Problem::method(format!("{} does not take {method}", uri.path()))
+    Kind::MethodNotAllowed.says(format!("{} does not take {method}", uri.path()))
 }
-
-/// Connections that have not ended so long after the stop are cut.
-const DRAIN: Duration = Duration::from_secs(10);
-/// What a body may be longer than twice the largest value: names, other fields, and some escapes.
-const BODY_OVERHEAD: usize = 64 << 10;

@@ -16,6 +16,7 @@ use core::ops::Range;
 use core::time::Duration;
 use smallvec::SmallVec;
 use std::io;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,10 @@ pub struct ConnectionLimits {
     pub request: RequestLimits,
     /// Replies are written as soon as they are this long together.
     pub output_bytes: usize,
+    /// A connection whose replies to one command are longer is cut.
+    pub reply_bytes: usize,
+    /// A connection that takes nothing of its replies for so long is cut.
+    pub stall: Option<Duration>,
     /// A connection that sends nothing for so long is closed.
     pub idle: Option<Duration>,
 }
@@ -33,7 +38,7 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         let request = RequestLimits { word_bytes: 16 << 20, words: 1 << 20, request_bytes: 64 << 20 };
-        Self { request, output_bytes: 1 << 20, idle: None }
+        Self { request, output_bytes: 1 << 20, reply_bytes: 256 << 20, stall: None, idle: None }
     }
 }
 
@@ -53,35 +58,21 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     E: Engine,
 {
+    let asks = !engine.credentials().is_empty();
     let mut connection = Connection {
         engine,
-        session: Session::new(engine.clients(), addresses),
+        session: Session::new(engine.clients(), addresses, asks),
         decoder: Decoder::new(limits.request),
         input: BytesMut::new(),
-        output: Encoder::default(),
+        output: Encoder::limited(limits.reply_bytes),
         held: Vec::new(),
         limits,
     };
-    loop {
-        let pause = connection.execute().await;
-        connection.release().await;
-        stream.write_all(connection.output.bytes()).await?;
-        connection.output.clear();
-        match pause {
-            Pause::OutputFull => {}
-            Pause::NeedsInput => {
-                let read = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return connection.end(stream).await,
-                    read = connection.read(stream) => read?,
-                };
-                if read == 0 {
-                    return Ok(());
-                }
-            }
-            Pause::Close => return stream.shutdown().await,
-            Pause::Malformed => return linger(stream).await,
-        }
+    let ended = connection.session.ended();
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => Ok(()),
+        served = connection.serve(stream, stop) => served,
     }
 }
 
@@ -111,14 +102,74 @@ struct Held {
 }
 
 impl<E: Engine> Connection<'_, E> {
+    async fn serve<S>(&mut self, stream: &mut S, stop: &CancellationToken) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let pause = self.execute().await;
+            self.release().await;
+            self.session.holds(self.input.capacity(), self.output.bytes().len());
+            if !self.write(stream).await? {
+                self.session.overran();
+                return Ok(());
+            }
+            match pause {
+                Pause::OutputFull => {}
+                Pause::NeedsInput => {
+                    let read = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return self.end(stream).await,
+                        read = self.read(stream) => read?,
+                    };
+                    if read == 0 {
+                        return Ok(());
+                    }
+                }
+                Pause::Close => return stream.shutdown().await,
+                Pause::Malformed => return linger(stream).await,
+            }
+        }
+    }
+
+    /// Writes what there is; false if it is not complete, or nobody takes it.
+    async fn write(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<bool> {
+        if self.output.has_overrun() {
+            return Ok(false);
+        }
+        let mut left = self.output.bytes();
+        while !left.is_empty() {
+            let write = stream.write(left);
+            let written = match self.limits.stall {
+                None => write.await?,
+                Some(stall) => match tokio::time::timeout(stall, write).await {
+                    Ok(written) => written?,
+                    Err(_) => return Ok(false),
+                },
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            left = &left[written..];
+        }
+        if !self.output.bytes().is_empty() {
+            self.session.sent(self.output.bytes().len());
+            self.output.clear();
+            self.session.holds(self.input.capacity(), 0);
+        }
+        Ok(true)
+    }
+
     /// Executes complete requests, in order.
     async fn execute(&mut self) -> Pause {
         let mut at = 0;
+        let mut begun = Instant::now();
         let pause = loop {
             if self.output.bytes().len() >= self.limits.output_bytes {
                 break Pause::OutputFull;
             }
             let input = &self.input[at..];
+            self.decoder.is_for_stranger(!self.session.is_trusted());
             let bytes = match self.decoder.decode(input) {
                 Ok(Decoded::Incomplete) => break Pause::NeedsInput,
                 Ok(Decoded::Request { bytes }) => bytes,
@@ -132,8 +183,17 @@ impl<E: Engine> Connection<'_, E> {
             if words.is_empty() {
                 continue;
             }
-            let start = self.output.bytes().len();
-            let outcome = dispatch(self.engine, &mut self.session, &words, &mut self.output).await;
+            let start = self.output.begin();
+            let (session, output) = (&mut self.session, &mut self.output);
+            let (outcome, ended) = dispatch(self.engine, session, &words, output, begun).await;
+            begun = ended;
+            let codes = output.take_codes();
+            if !codes.is_empty() {
+                session.refused(codes.into_iter());
+            }
+            if outcome.silent {
+                output.truncate(start);
+            }
             if let Some(ticket) = outcome.ticket {
                 self.held.push(Held { ticket, reply: start..self.output.bytes().len() });
             }
@@ -160,7 +220,8 @@ impl<E: Engine> Connection<'_, E> {
         self.output.truncate(0);
         let mut copied = 0;
         for Held { ticket, reply } in &self.held {
-            if halted.acknowledged.is_none_or(|acknowledged| *ticket > acknowledged) {
+            let is_heard = !reply.is_empty();
+            if is_heard && halted.acknowledged.is_none_or(|acknowledged| *ticket > acknowledged) {
                 self.output.raw(&written[copied..reply.start]);
                 self.output.reply(Reply::Refused(halted.refusal.clone()));
                 copied = reply.end;
@@ -188,7 +249,7 @@ impl<E: Engine> Connection<'_, E> {
             None => read.await,
             Some(idle) => tokio::time::timeout(idle, read).await.unwrap_or(Ok(0)),
         };
-        self.session.touch();
+        self.session.touch(*read.as_ref().unwrap_or(&0));
         read
     }
 }

@@ -26,6 +26,7 @@ pub struct Decoder {
     words: Vec<Range<usize>>,
     /// The unquoted bytes of an inline request.
     unquoted: Option<Vec<u8>>,
+    stranger: bool,
 }
 
 /// What [`Decoder::decode`] found.
@@ -61,6 +62,12 @@ pub enum ProtocolError {
     /// A word's length is malformed or beyond the limit.
     #[error("invalid bulk length")]
     Length,
+    /// Too many words before the client has shown who it is.
+    #[error("unauthenticated multibulk length")]
+    StrangerCount,
+    /// A word too long before the client has shown who it is.
+    #[error("unauthenticated bulk length")]
+    StrangerLength,
     /// Something other than a bulk string stands in a request.
     #[error("expected '$', got '{}'", char::from(*got))]
     NotBulk {
@@ -100,7 +107,20 @@ impl Decoder {
     /// A decoder before its first request.
     #[must_use]
     pub const fn new(limits: RequestLimits) -> Self {
-        Self { limits, position: 0, missing: None, length: None, words: Vec::new(), unquoted: None }
+        Self {
+            limits,
+            position: 0,
+            missing: None,
+            length: None,
+            words: Vec::new(),
+            unquoted: None,
+            stranger: false,
+        }
+    }
+
+    /// Whether requests come from somebody who has not shown who they are: they must be short.
+    pub const fn is_for_stranger(&mut self, stranger: bool) {
+        self.stranger = stranger;
     }
 
     /// Looks for the end of the request that begins at the start of `input`. After [`Decoded::Incomplete`] it must
@@ -145,6 +165,9 @@ impl Decoder {
         if count > self.limits.words {
             return Err(ProtocolError::Count);
         }
+        if self.stranger && count > STRANGER_WORDS {
+            return Err(ProtocolError::StrangerCount);
+        }
         self.missing = Some(count);
         Ok(count)
     }
@@ -161,7 +184,11 @@ impl Decoder {
                     return Ok(false);
                 };
                 let within = |length: &usize| *length <= self.limits.word_bytes;
-                usize::try_from(length).ok().filter(within).ok_or(ProtocolError::Length)?
+                let length = usize::try_from(length).ok().filter(within).ok_or(ProtocolError::Length)?;
+                if self.stranger && length > STRANGER_WORD_BYTES {
+                    return Err(ProtocolError::StrangerLength);
+                }
+                length
             }
         };
         self.length = Some(length);
@@ -261,6 +288,10 @@ const fn short_line(line: &[u8]) -> Option<(i64, usize)> {
 
 /// A count, a length or an inline request is refused when its line gets this long.
 const MAX_LINE_BYTES: usize = 64 << 10;
+
+/// What somebody may send who has not shown who they are.
+const STRANGER_WORDS: usize = 10;
+const STRANGER_WORD_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

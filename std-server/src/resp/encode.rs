@@ -14,9 +14,39 @@ use crate::command::{Protocol, Refusal, Replies, Reply};
 pub struct Encoder {
     bytes: Vec<u8>,
     protocol: Protocol,
+    /// The longest replies to one command; 0: any.
+    limit: usize,
+    /// Where the replies to the newest command begin.
+    start: usize,
+    overrun: bool,
+    /// The codes of refusals, until somebody takes them.
+    codes: Vec<Box<str>>,
 }
 
 impl Encoder {
+    /// An encoder that writes no more than about so many bytes after each [`Self::begin`].
+    #[must_use]
+    pub fn limited(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Begins the replies to another command, and answers where that is.
+    pub(super) const fn begin(&mut self) -> usize {
+        self.start = self.bytes.len();
+        self.start
+    }
+
+    /// Whether replies were longer than the limit: what is written is not complete.
+    #[must_use]
+    pub const fn has_overrun(&self) -> bool {
+        self.overrun
+    }
+
+    /// The codes of the refusals written since this was last asked.
+    pub(super) fn take_codes(&mut self) -> Vec<Box<str>> {
+        core::mem::take(&mut self.codes)
+    }
+
     /// What was written and not taken yet.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -78,10 +108,15 @@ impl Encoder {
         }
     }
 
-    /// A line break inside the line would end it early: it becomes a space, as in Redis.
+    /// A line break inside the line would end it early: it becomes a space, as in Redis; one at its ends is left out.
     fn refusal(&mut self, refusal: &Refusal) {
+        self.codes.push(refusal.code().into());
         self.bytes.push(b'-');
-        let line = refusal.line().iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+        let mut line = refusal.line();
+        while let [b'\r' | b'\n', rest @ ..] | [rest @ .., b'\r' | b'\n'] = line {
+            line = rest;
+        }
+        let line = line.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
         self.bytes.extend(line);
         self.bytes.extend_from_slice(b"\r\n");
     }
@@ -89,6 +124,11 @@ impl Encoder {
 
 impl Replies for Encoder {
     fn reply(&mut self, reply: Reply<'_>) {
+        if self.limit > 0 && self.bytes.len() - self.start.min(self.bytes.len()) >= self.limit {
+            // Nothing more is kept: the connection will be cut.
+            self.overrun = true;
+            return;
+        }
         let resp3 = self.protocol == Protocol::Resp3;
         match reply {
             Reply::Status(text) => {
@@ -96,9 +136,15 @@ impl Replies for Encoder {
                 self.bytes.extend_from_slice(text.as_bytes());
                 self.bytes.extend_from_slice(b"\r\n");
             }
+            Reply::Line(text) => {
+                self.bytes.push(b'+');
+                self.bytes.extend_from_slice(text.as_bytes());
+                self.bytes.extend_from_slice(b"\r\n");
+            }
             Reply::Integer(number) => self.head(b':', number),
             Reply::Bulk(bytes) => self.bulk(&bytes),
             Reply::Text(text) => self.text(&text),
+            Reply::NullArray => self.bytes.extend_from_slice(if resp3 { b"_\r\n" } else { b"*-1\r\n" }),
             Reply::Null => self.bytes.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" }),
             Reply::Array(members) => self.members(b'*', members),
             Reply::Set(members) => self.members(if resp3 { b'~' } else { b'*' }, members),
@@ -120,6 +166,10 @@ impl Replies for Encoder {
 
     fn speak(&mut self, protocol: Protocol) {
         self.protocol = protocol;
+    }
+
+    fn refused(&self) -> usize {
+        self.codes.len()
     }
 }
 
@@ -149,6 +199,8 @@ mod tests {
             (Reply::owned("x".repeat(12)), "$12\r\nxxxxxxxxxxxx\r\n", "$12\r\nxxxxxxxxxxxx\r\n"),
             (Reply::Text("t".into()), "$1\r\nt\r\n", "=5\r\ntxt:t\r\n"),
             (Reply::Null, "$-1\r\n", "_\r\n"),
+            (Reply::NullArray, "*-1\r\n", "_\r\n"),
+            (Reply::Line("a b".into()), "+a b\r\n", "+a b\r\n"),
             (Reply::Array(vec![Reply::Null, Reply::OK]), "*2\r\n$-1\r\n+OK\r\n", "*2\r\n_\r\n+OK\r\n"),
             (Reply::Map(vec![pair()]), "*2\r\n$1\r\na\r\n:-10\r\n", "%1\r\n$1\r\na\r\n:-10\r\n"),
             (Reply::Set(vec![Reply::OK]), "*1\r\n+OK\r\n", "~1\r\n+OK\r\n"),

@@ -2,6 +2,7 @@
 
 use super::connection::{ConnectionLimits, serve_connection};
 use crate::command::{Addresses, Engine};
+use crate::tls::Tls;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -34,6 +35,17 @@ pub async fn serve<E: Engine>(
     limits: ListenerLimits,
     stop: CancellationToken,
 ) {
+    serve_over(None, listener, engine, limits, stop).await;
+}
+
+/// The same over TLS, if there is any.
+pub async fn serve_over<E: Engine>(
+    tls: Option<Arc<Tls>>,
+    listener: TcpListener,
+    engine: Arc<E>,
+    limits: ListenerLimits,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -42,10 +54,12 @@ pub async fn serve<E: Engine>(
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() >= limits.clients => {
+                    engine.clients().statistics().turn_away();
                     connections.spawn(turn_away(stream));
                 }
                 Ok((stream, _)) => {
-                    connections.spawn(connect(stream, Arc::clone(&engine), limits.connection, stop.clone()));
+                    let tls = tls.clone();
+                    connections.spawn(connect(stream, tls, Arc::clone(&engine), limits.connection, stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -68,13 +82,20 @@ pub async fn serve<E: Engine>(
 
 async fn connect<E: Engine>(
     mut stream: TcpStream,
+    tls: Option<Arc<Tls>>,
     engine: Arc<E>,
     limits: ConnectionLimits,
     stop: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let addresses = Addresses { peer: stream.peer_addr()?, local: stream.local_addr()? };
-    serve_connection(&mut stream, addresses, &*engine, limits, &stop).await
+    match tls {
+        Some(tls) => {
+            let mut stream = tls.accept(stream).await?;
+            serve_connection(&mut stream, addresses, &*engine, limits, &stop).await
+        }
+        None => serve_connection(&mut stream, addresses, &*engine, limits, &stop).await,
+    }
 }
 
 async fn turn_away(mut stream: TcpStream) -> io::Result<()> {

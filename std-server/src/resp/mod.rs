@@ -17,4 +17,4 @@ mod listener;
 pub use connection::{ConnectionLimits, serve_connection};
 pub use decode::{Decoded, Decoder, ProtocolError, RequestLimits};
 pub use encode::Encoder;
-pub use listener::{ListenerLimits, serve};
+pub use listener::{ListenerLimits, serve, serve_over};

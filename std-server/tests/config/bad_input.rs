@@ -72,14 +72,19 @@ const BAD_FILES: &[(&str, &str, &str, &str)] = &[
     ("a.yaml", "snapshot:\n  directory: ./data/./wal\n", "a.yaml:2",
         "is also the place of `persistence.wal.path`"),
     ("a.yaml", "wal: {dir: w}\nsnapshot:\n  directory: w/shard-0\n", "a.yaml:3", "of `persistence.wal.dir`"),
-    ("a.yaml", "server:\n  host: 0.0.0.0\n", "a.yaml:2", "0.0.0.0 is refused: without authentication"),
-    ("a.yaml", "resp3:\n  host: 10.0.0.1\n", "a.yaml:2", "10.0.0.1 is refused: without authentication"),
+    ("a.yaml", "server:\n  host: 0.0.0.0\n", "a.yaml:2", "0.0.0.0 is refused: without users"),
+    ("a.yaml", "resp3:\n  host: 10.0.0.1\n", "a.yaml:2", "10.0.0.1 is refused: without users"),
     ("a.yaml", "server:\n  host: db.example\n", "a.yaml:2", "write an IP address or localhost"),
     ("a.yaml", "server:\n  port: 65536\n", "a.yaml:2", "write a whole number from 0 to 65535"),
-    ("a.yaml", "server:\n  port: 6379\nresp3:\n  port: 6379\n", "a.yaml:4", "is also where HTTP listens"),
+    ("a.yaml", "server:\n  port: 6379\nresp3:\n  port: 6379\n", "a.yaml:4", "is also where `server.port` listens"),
     ("a.yaml", "engine:\n  shard_count: 2\n", "a.yaml:2", "2 shards are refused: this version runs one"),
     ("a.yaml", "engine:\n  shard_count: 0\n", "a.yaml:2", "`engine.shard_count` is 0"),
-    ("a.yaml", "auth:\n  enabled: true\n", "a.yaml:2", "no authentication to switch on"),
+    ("a.yaml", "auth:\n  enabled: true\n", "a.yaml:2", "there are no users"),
+    ("a.yaml", "auth:\n  require_auth: true\n", "a.yaml:2", "there are no users"),
+    ("a.yaml", "auth:\n  users: { ann: hunter2 }\n", "a.yaml:2", "user 1): this is no argon2id hash"),
+    ("a.yaml", "resp3:\n  users: hunter2\n", "a.yaml:2", "does not name users"),
+    ("a.yaml", "resp3:\n  users: [hunter2]\n", "a.yaml:2", "does not name users"),
+    ("a.toml", "[server.users]\nann = \"hunter2\"\n", "a.toml:1", "user 1): this is no argon2id hash"),
     ("a.yaml", "auth:\n  password: hunter2\n", "a.yaml:2", "`auth.password` can't be honoured"),
     ("a.yaml", "auth:\n  root: { password: hunter2 }\n", "a.yaml:2", "`auth.root` can't be honoured"),
     ("a.yaml", "auth: hunter2\n", "a.yaml:1", "`auth` is text where a section is expected"),
@@ -156,7 +161,7 @@ fn bad_variables_and_flags_are_refused_by_name() {
         ("STRANDLINE_WAL__FSYNC_MODE", "sometimes", "write always, periodic or never"),
         ("STRANDLINE_WAL__FSYNC_INTERVAL_MS", "-1", "write a whole number from 1 to 60000 (ms)"),
         ("STRANDLINE_WAL__ENABLED", "1", "write true or false"),
-        ("STRANDLINE_SERVER__HOST", "0.0.0.0", "without authentication"),
+        ("STRANDLINE_SERVER__HOST", "0.0.0.0", "without users"),
         ("STRANDLINE_AUTH__PASSWORD", "hunter2", "can't be honoured"),
     ] {
         let error = without_file(&flags, &[(name, value)]).expect_err(name);
@@ -175,11 +180,7 @@ fn bad_variables_and_flags_are_refused_by_name() {
         (Flags { http: text("8080"), ..Flags::default() }, "flag --http", "write HOST:PORT"),
         (Flags { http: text("::1:80"), ..Flags::default() }, "flag --http", "write HOST:PORT"),
         (Flags { http: text("127.0.0.1:65536"), ..Flags::default() }, "flag --http", "write HOST:PORT"),
-        (
-            Flags { resp: text("192.168.0.1:6379"), ..Flags::default() },
-            "flag --resp",
-            "without authentication",
-        ),
+        (Flags { resp: text("192.168.0.1:6379"), ..Flags::default() }, "flag --resp", "without users"),
     ] {
         let error = without_file(&flags, &[]).expect_err(place);
         assert_eq!(error.problems()[0].place(), place);

@@ -27,7 +27,8 @@ async fn listen(data: &Path) -> (Arc<DurableEngine>, SocketAddr, SocketAddr, Can
     let stop = CancellationToken::new();
     let facts = Facts { config, http, resp: Some(resp), started: Instant::now() };
     let engine = Arc::new(DurableEngine::new(facts, stop.clone()));
-    tokio::spawn(http::serve(http_listener, Arc::clone(&engine), stop.clone()));
+    let door = http::Door { pages: http::Pages::All, tls: None, traffic: Arc::default() };
+    tokio::spawn(http::serve(http_listener, door, Arc::clone(&engine), stop.clone()));
     tokio::spawn(resp::serve(resp_listener, Arc::clone(&engine), ListenerLimits::default(), stop.clone()));
     (engine, http, resp, stop)
 }

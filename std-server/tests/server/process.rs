@@ -53,7 +53,12 @@ impl Server {
     }
 
     /// Starts a server that writes JSON lines, and waits until it is ready.
-    pub(crate) fn from(mut command: Command) -> Self {
+    pub(crate) fn from(command: Command) -> Self {
+        Self::with_earlier_lines(command).0
+    }
+
+    /// The same, with the lines that it has written before it was ready.
+    pub(crate) fn with_earlier_lines(mut command: Command) -> (Self, Vec<Value>) {
         let mut child = command.spawn().expect("the binary runs");
         let errors = BufReader::new(child.stderr.take().expect("piped"));
         let (give, lines) = channel();
@@ -65,25 +70,40 @@ impl Server {
         });
         let unset = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut server = Self { child, http: unset, resp: None, lines };
-        let ready = server.line("ready");
+        let mut earlier = Vec::new();
+        let ready = loop {
+            let line = server.next_line("ready");
+            if line["message"].as_str().is_some_and(|text| text.starts_with("ready")) {
+                break line;
+            }
+            earlier.push(line);
+        };
         let address = |name: &str| ready[name].as_str().map(|text| text.parse().expect("an address"));
         server.http = address("http").expect("HTTP is always on");
         server.resp = address("resp");
-        server
+        (server, earlier)
     }
 
     /// The next log line with this message; everything before it is passed over.
     pub(crate) fn line(&mut self, message: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no line {message:?}: {error}"));
-            assert!(line.is_object(), "every line is JSON: {line}");
+            let line = self.next_line(message);
             if line["message"].as_str().is_some_and(|text| text.starts_with(message)) {
                 return line;
             }
         }
+    }
+
+    fn next_line(&mut self, wanted: &str) -> Value {
+        let line = self.lines.recv_timeout(PATIENCE);
+        let line = line.unwrap_or_else(|error| panic!("no line {wanted:?}: {error}"));
+        assert!(line.is_object(), "every line is JSON: {line}");
+        line
+    }
+
+    /// What a server that has ended has written and nobody has read.
+    pub(crate) fn rest_of_lines(&self) -> Vec<Value> {
+        self.lines.iter().collect()
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -148,8 +148,10 @@ fn limited(ulimit: &str, data: &Path) -> Server {
 #[test]
 fn a_soft_limit_of_open_files_is_raised() {
     let data = tempdir().expect("a directory");
-    let server =
-        limited("-S -n 160 && ulimit -H -n 500 && export STRANDLINE_RESP3__MAX_CLIENTS=300", data.path());
+    let server = limited(
+        "-S -n 160 && ulimit -H -n 500 && export STRANDLINE_RESP3__MAX_CLIENTS=300 STRANDLINE_SERVER__MAX_CONNECTIONS=50",
+        data.path(),
+    );
     let mut clients: Vec<_> = (0..300).map(|_| server.client()).collect();
     assert_eq!(clients[0].ask("CONFIG GET maxclients"), "[maxclients 300]");
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "PONG"));
@@ -159,8 +161,8 @@ fn a_soft_limit_of_open_files_is_raised() {
 fn a_hard_limit_of_open_files_lowers_the_number_of_clients_and_says_so() {
     let data = tempdir().expect("a directory");
     let server = limited("-n 148", data.path());
-    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
-    assert_eq!(clients[0].ask("CONFIG GET maxclients"), "[maxclients 20]");
+    let mut clients: Vec<_> = (0..15).map(|_| server.client()).collect();
+    assert_eq!(clients[0].ask("CONFIG GET maxclients"), "[maxclients 15]");
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "PONG"));
     assert_eq!(server.client().reply(), "-ERR max number of clients reached");
     assert_eq!(server.get("/health").0, 200, "HTTP still has room");

@@ -90,9 +90,14 @@ impl Client {
 
     /// Reads one whole reply, escaped.
     pub(crate) fn reply(&mut self) -> String {
+        self.receive().escape_ascii().to_string()
+    }
+
+    /// Reads one whole reply.
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         read_reply(&mut self.stream, &mut bytes);
-        bytes.escape_ascii().to_string()
+        bytes
     }
 
     /// Reads until the server closes.

@@ -38,7 +38,7 @@ fn run(keyspace: &mut Keyspace, context: &Context, lines: &[&str]) -> (Vec<Strin
     let commands: Vec<_> = words.iter().map(|words| Command::parse(words).expect("well formed")).collect();
     let unit = match &commands[..] {
         [command] => Unit::command(*command),
-        several => Unit::transaction(several.iter().copied().map(Step::Command).collect()),
+        several => Unit::transaction(several.iter().copied().map(Step::Command).collect(), None),
     };
     let (mut record, mut replies) = (Vec::new(), Transcript::default());
     unit.execute(keyspace, context, &mut record, &mut replies);
