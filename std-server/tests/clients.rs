@@ -181,7 +181,9 @@ fn commands(connection: &mut Connection) -> redis::RedisResult<()> {
     assert!(connection.expire::<_, bool>("n", 100)?);
     assert!((1..=100).contains(&connection.ttl::<_, i64>("n")?));
     let mut pipe = redis::pipe();
-    (0..300).for_each(|number| drop(pipe.set(format!("p:{number}"), number).ignore()));
+    for number in 0..300 {
+        pipe.set(format!("p:{number}"), number).ignore();
+    }
     let () = pipe.query(connection)?;
     let keys: Vec<String> = connection.scan_match::<_, String>("p:*")?.collect::<redis::RedisResult<_>>()?;
     let distinct: std::collections::BTreeSet<_> = keys.into_iter().collect();
