@@ -3,7 +3,8 @@
 //! ```text
 //!   std-server [serve] [FLAGS] [--discard-from LSN]     ../serve.rs
 //!   std-server verify [FLAGS]                           verify.rs
-//!   std-server inspect FILE                             inspect.rs
+//!   std-server verify DUMP                              flash.rs
+//!   std-server inspect FILE                             inspect.rs, flash.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
 //! ```
@@ -11,6 +12,7 @@
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod flash;
 mod inspect;
 mod verify;
 
@@ -29,8 +31,9 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
-        Command::Verify(flags) => with_config(&flags, |loaded| verify::run(&loaded)),
-        Command::Inspect { file } => inspect::run(&file),
+        Command::Verify(VerifyArgs { dump: Some(dump), .. }) => flash::verify(&dump),
+        Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded)),
+        Command::Inspect { file } => flash::inspect(&file).unwrap_or_else(|| inspect::run(&file)),
         Command::Config { action } => config::run(action),
     }
 }
@@ -51,8 +54,8 @@ enum Command {
     Serve(ServeArgs),
     /// Read everything that is kept, change nothing, and say whether it is intact: exit code 0 (intact, or an unfinished
     /// tail), 1 (damaged), 2 (can't be read)
-    Verify(Flags),
-    /// Print one line for each frame of a segment, a manifest file or a snapshot
+    Verify(VerifyArgs),
+    /// Print one line for each frame of a segment, a manifest file, a snapshot, or a dump of a flash partition
     Inspect {
         /// The file
         file: PathBuf,
@@ -62,6 +65,14 @@ enum Command {
         #[command(subcommand)]
         action: config::Action,
     },
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// A dump of a flash partition, instead of a server's data
+    dump: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Debug, Args)]

@@ -36,6 +36,7 @@
 //!
 //! It keeps no table of blocks: head and floor follow from a binary search over the headers.
 
+mod dump;
 mod geometry;
 mod header;
 mod log;
@@ -45,6 +46,7 @@ mod reader;
 mod records;
 mod snapshot;
 
+pub use dump::{BlockHeader, Identity, OpenHeader};
 pub use geometry::{Geometry, GeometryError};
 pub use log::{Log, Options, Policy};
 pub use port::{Fault, Lent, Operation, Output, Port, Request, Span};

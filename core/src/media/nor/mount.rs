@@ -42,7 +42,7 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    async fn mount_volume(port: &Port<'_>, volume: Volume, options: Options) -> Result<Self, Error> {
+    pub(super) async fn mount_volume(port: &Port<'_>, volume: Volume, options: Options) -> Result<Self, Error> {
         port.forget();
         let geometry = volume.geometry;
         if geometry.max_record(port.capacity() as usize) == 0 || port.capacity() < geometry.frames_at() {
