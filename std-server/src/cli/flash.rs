@@ -23,7 +23,7 @@ use strandline::core::media::nor::{
     Error, Fault, Identity, Log, OpenHeader, Operation, Options, Policy, Port, Request,
 };
 
-use super::EXIT_USAGE;
+use super::{EXIT_USAGE, inspect};
 
 /// Prints a dump, or says that the file is none.
 pub(super) fn inspect(path: &Path) -> Option<ExitCode> {
@@ -132,7 +132,7 @@ impl Dump {
                 continue;
             };
             print_gap(out, index, open.sequence, gap, &block[gap..at])?;
-            let kind = format!("{kind:?}").to_lowercase();
+            let kind = inspect::name_of(kind);
             let sequence = open.sequence;
             writeln!(out, "{index:>6} {at:>7} {sequence:>8} {kind:<9} {} bytes, seq {seq}", payload.len())?;
             at += bytes;
@@ -212,8 +212,7 @@ mod tests {
         let port = Port::new(&mut scratch);
         let write = async {
             let options = Options { policy: Policy::DropOldest, reserve: 1 };
-            let mut log =
-                Log::<HardwareCheck>::mount(&port, geometry, StoreId([7; 16]), options).await?;
+            let mut log = Log::<HardwareCheck>::mount(&port, geometry, StoreId([7; 16]), options).await?;
             log.append(&port, b"before").await?;
             let mut snapshot = log.begin_snapshot(&port, 1).await?;
             log.write_snapshot(&port, &mut snapshot, b"state").await?;
@@ -250,8 +249,13 @@ mod tests {
         let mut told = Vec::new();
         whole.print(&mut told).expect("memory does not fail");
         let told = String::from_utf8(told).expect("text");
-        let lines = |kind: &str| told.lines().filter(|line| line.split_whitespace().nth(3) == Some(kind)).count();
-        assert_eq!((lines("record"), lines("chunk"), lines("end"), lines("manifest")), (41, 1, 1, 1), "{told}");
+        let lines =
+            |kind: &str| told.lines().filter(|line| line.split_whitespace().nth(3) == Some(kind)).count();
+        assert_eq!(
+            (lines("record"), lines("chunk"), lines("end"), lines("manifest")),
+            (41, 1, 1, 1),
+            "{told}"
+        );
         assert_eq!((lines("snapshot"), lines("void")), (1, 0), "{told}");
     }
 
