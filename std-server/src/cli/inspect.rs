@@ -316,10 +316,11 @@ fn stop_of(parsed: Parsed<'_>) -> &'static str {
     }
 }
 
-const fn name_of(kind: Kind) -> &'static str {
+pub(super) const fn name_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Record => "record",
         Kind::Resume => "resume",
+        Kind::Group => "group",
         Kind::Mark => "mark",
         Kind::Pad => "pad",
         Kind::Extent => "extent",

@@ -3,7 +3,8 @@
 //! ```text
 //!   std-server [serve] [FLAGS] [--discard-from LSN]     ../serve.rs
 //!   std-server verify [FLAGS]                           verify.rs
-//!   std-server inspect FILE                             inspect.rs
+//!   std-server verify DUMP                              flash.rs
+//!   std-server inspect FILE                             inspect.rs, flash.rs
 //!   std-server import-device --from PATH --out DIR      import_device.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
@@ -13,6 +14,7 @@
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
 mod config;
+mod flash;
 mod hash_password;
 mod import_device;
 mod inspect;
@@ -33,8 +35,9 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
-        Command::Verify(flags) => with_config(&flags, |loaded| verify::run(&loaded)),
-        Command::Inspect { file } => inspect::run(&file),
+        Command::Verify(VerifyArgs { dump: Some(dump), .. }) => flash::verify(&dump),
+        Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded)),
+        Command::Inspect { file } => flash::inspect(&file).unwrap_or_else(|| inspect::run(&file)),
         Command::ImportDevice(args) => import_device::run(&args),
         Command::Config { action } => config::run(action),
         Command::HashPassword => hash_password::run(),
@@ -57,8 +60,8 @@ enum Command {
     Serve(ServeArgs),
     /// Read everything that is kept, change nothing, and say whether it is intact: exit code 0 (intact, or an unfinished
     /// tail), 1 (damaged), 2 (can't be read)
-    Verify(Flags),
-    /// Print one line for each frame of a segment, a manifest file or a snapshot
+    Verify(VerifyArgs),
+    /// Print one line for each frame of a segment, a manifest file, a snapshot, or a dump of a flash partition
     Inspect {
         /// The file
         file: PathBuf,
@@ -73,6 +76,14 @@ enum Command {
     },
     /// Read a password from standard input, and print the hash of it that a configuration holds
     HashPassword,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// A dump of a flash partition, instead of a server's data
+    dump: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Debug, Args)]

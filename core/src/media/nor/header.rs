@@ -11,7 +11,7 @@
 //! of the first new record, `floor` the oldest block that is needed, `run` the first block of the snapshot that the block is
 //! part of, 0 for a block of the log.
 
-use super::{ERASED, Volume};
+use super::{ERASED, Geometry, Volume};
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::extent::Take;
 use crate::types::Lsn;
@@ -81,6 +81,19 @@ pub(super) fn take_erased<C: Checksum>(volume: Volume, part: &[u8]) -> Erased {
     } else {
         Erased::Ours(erases)
     }
+}
+
+/// Whose partition it is, and its sizes, by an erase part of this version.
+pub(super) fn identify<C: Checksum>(part: &[u8]) -> Option<Volume> {
+    verify::<C>(part, Seed::HEADER.at(ERASE_SEED), 12)?;
+    let mut at = Take(part);
+    let [version, sizes, low, high] = at.array::<4>()?;
+    let (_, label) = (at.u32()?, at.u32()?);
+    let (word, block) =
+        (1_u32.checked_shl(u32::from(sizes & 0x0f))?, 256_u32.checked_shl(u32::from(sizes >> 4))?);
+    let count = u32::from(u16::from_le_bytes([low, high]));
+    let geometry = Geometry::new(word, block, count).ok().filter(|_| version == VERSION)?;
+    Some(Volume { geometry, label })
 }
 
 /// An open part.

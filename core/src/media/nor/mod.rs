@@ -36,6 +36,7 @@
 //!
 //! It keeps no table of blocks: head and floor follow from a binary search over the headers.
 
+mod dump;
 mod geometry;
 mod header;
 mod log;
@@ -47,6 +48,7 @@ mod repair;
 mod ring;
 mod snapshot;
 
+pub use dump::{BlockHeader, Identity, OpenHeader};
 pub use geometry::{Geometry, GeometryError};
 pub use log::{Log, Options, Policy};
 pub use port::{Fault, Lent, Operation, Output, Port, Request, Span};

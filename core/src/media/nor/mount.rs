@@ -42,7 +42,11 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    async fn mount_volume(port: &Port<'_>, volume: Volume, options: Options) -> Result<Self, Error> {
+    pub(super) async fn mount_volume(
+        port: &Port<'_>,
+        volume: Volume,
+        options: Options,
+    ) -> Result<Self, Error> {
         port.forget();
         let geometry = volume.geometry;
         check_options(geometry, options)?;
