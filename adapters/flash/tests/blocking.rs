@@ -6,7 +6,7 @@ use core::cell::RefCell;
 
 use ram::{BLOCK, Failure, Ram, WORD};
 use strandline_flash::{
-    Config, Error, GeometryError, Log, Lsn, Place, Policy, ReadFailure, Refusal, Shared, StoreId,
+    Config, Error, GeometryError, Kv, Log, Lsn, Place, Policy, ReadFailure, Refusal, Shared, StoreId,
 };
 
 const STORE: StoreId = StoreId(*b"log of the tests");
@@ -95,7 +95,6 @@ fn groups_trims_and_snapshots() {
     log.write_snapshot(&mut snapshot, b"was").unwrap();
     log.commit_snapshot(snapshot).unwrap();
     log.append(b"after").unwrap();
-    drop(log);
     let mut log = Log::open(&mut flash, PARTITION, config(), &mut scratch).unwrap();
     let mut state = log.snapshot().unwrap().expect("it was committed");
     assert_eq!(state.base(), Lsn(next - 1));
@@ -198,7 +197,6 @@ fn two_stores_share_one_part() {
         one.append(&record(lsn)).unwrap();
         two.append(&record(lsn + 1)).unwrap();
     }
-    drop((one, two));
     let mut part = part.into_inner();
     let swapped = Log::open(&mut part, behind.clone(), config(), &mut first).map(drop);
     assert_eq!(swapped, Err(Error::Log(Refusal::OtherStore)));
@@ -247,7 +245,6 @@ fn an_unreadable_word_is_torn_at_the_end_and_corrupt_before_it() {
             check(&mut log, records - 1);
             log.append(&record(records)).unwrap();
             check(&mut log, records);
-            drop(log);
             check(&mut Log::open(&mut torn, PARTITION, with_check_bits(), &mut scratch).unwrap(), records);
         }
     }
@@ -289,7 +286,6 @@ fn a_driver_that_fails_once_anywhere_loses_nothing() {
         }
         assert!(failures <= 1);
         failed += failures;
-        drop(log);
         let done = flash.done;
         flash.fails_at = None;
         check(&mut Log::open(&mut flash, PARTITION, config(), &mut scratch).unwrap(), 90);
@@ -362,4 +358,34 @@ fn calls_cost_no_more_than_the_crate_says() {
         }
     }
     assert_eq!((kept, bare, idle, first), ([2, 0, 1], [3, 1, 1], [1, 1, 1], [5, 1, 4]));
+}
+
+#[test]
+fn settings_of_any_type_come_back() {
+    let mut flash = Ram::new(7);
+    let whole = 0..(7 * BLOCK) as u32;
+    let mut scratch = [0; 256];
+    let mut map = Kv::<_, 128>::open(&mut flash, whole.clone(), config(), &mut scratch).unwrap();
+    for number in 0..300_u32 {
+        map.insert_value(b"limits", &(number, -1_i16, true)).unwrap();
+        map.insert(b"name", format!("device {number}").as_bytes()).unwrap();
+    }
+    assert_eq!(map.remove(b"name"), Ok(true));
+    assert_eq!(map.remove(b"name"), Ok(false));
+    assert_eq!(map.insert(b"", b""), Err(Error::BadEntry));
+    assert_eq!(map.insert(&[b'k'; 128], b""), Err(Error::BadEntry));
+    assert_eq!(map.insert(b"large", &[0; 120]), Err(Error::MapFull));
+    let erases = flash.erases;
+    assert!(erases > 20);
+    let map = Kv::<_, 128>::open(&mut flash, whole.clone(), config(), &mut scratch).unwrap();
+    assert_eq!(map.value(b"limits"), Ok(Some((299_u32, -1_i16, true))));
+    assert_eq!(map.value::<&str>(b"limits"), Err(Error::OtherType));
+    assert_eq!(map.iter().count(), 1);
+    let small = Kv::<_, 128>::open(&mut flash, 0..(6 * BLOCK) as u32, config(), &mut scratch).map(drop);
+    assert_eq!(small, Err(Error::Log(Refusal::TooFewBlocks { needed: 7 })));
+    // A log of other records is no map.
+    let mut log = Log::format(&mut flash, whole.clone(), config(), &mut scratch).unwrap();
+    log.append(&[0; 9]).unwrap();
+    let strange = Kv::<_, 128>::open(&mut flash, whole, config(), &mut scratch).map(drop);
+    assert_eq!(strange, Err(Error::NotAMap));
 }

@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
-pub const WORD: usize = 4;
-pub const BLOCK: usize = 512;
+pub(crate) const WORD: usize = 4;
+pub(crate) const BLOCK: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     Misuse,
     Ecc,
     Broken,
@@ -31,28 +31,28 @@ impl NorFlashError for Failure {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Ram {
-    pub bytes: Vec<u8>,
+pub(crate) struct Ram {
+    pub(crate) bytes: Vec<u8>,
     programmed: Vec<bool>,
     /// Addresses of words that can't be read.
-    pub unreadable: BTreeSet<usize>,
+    pub(crate) unreadable: BTreeSet<usize>,
     /// A block that will not erase, by index.
-    pub stuck: Option<usize>,
+    pub(crate) stuck: Option<usize>,
     /// The operation, by number, that fails; and how many were done.
-    pub fails_at: Option<u64>,
-    pub done: u64,
-    pub reads: u64,
-    pub programs: u64,
-    pub erases: u64,
+    pub(crate) fails_at: Option<u64>,
+    pub(crate) done: u64,
+    pub(crate) reads: u64,
+    pub(crate) programs: u64,
+    pub(crate) erases: u64,
 }
 
 impl Ram {
-    pub fn new(blocks: usize) -> Self {
+    pub(crate) fn new(blocks: usize) -> Self {
         let len = blocks * BLOCK;
         Self { bytes: vec![0xff; len], programmed: vec![false; len / WORD], ..Self::default() }
     }
 
-    pub fn holding(bytes: Vec<u8>) -> Self {
+    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
         let programmed = bytes.chunks(WORD).map(|word| word.iter().any(|byte| *byte != 0xff)).collect();
         Self { bytes, programmed, ..Self::default() }
     }
@@ -79,7 +79,7 @@ impl Ram {
     }
 
     /// A cut left this word so that it can't be read.
-    pub fn tear(&mut self, at: usize) {
+    pub(crate) fn tear(&mut self, at: usize) {
         self.programmed[at / WORD] = true;
         self.unreadable.insert(at);
     }
