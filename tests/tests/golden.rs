@@ -339,6 +339,10 @@ fn every_image_of_every_format_reads() {
     let mut images = 0;
     for format in fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()) {
         for directory in fs::read_dir(format).unwrap().map(|entry| entry.unwrap().path()) {
+            if directory.ends_with("nor") {
+                // A partition: see nor_golden.rs.
+                continue;
+            }
             let expected = fs::read_to_string(directory.join("read.txt")).unwrap();
             assert_eq!(reading(&load(&directory)), expected, "{}", directory.display());
             images += 1;

@@ -493,6 +493,9 @@ impl World {
         if self.interruptions > 0 || self.is_small() {
             return Ok(());
         }
+        let mut all = self.suffix.clone();
+        all.push(vec![7]);
+        self.maybe.push(all);
         match self.drive(port, log.append(port, &[7]), chance)? {
             Ok(_) => self.acknowledge(&[vec![7]]),
             Err(error) => return broken(format!("room was made, and still: {error:?}")),
@@ -534,9 +537,6 @@ impl World {
             Ok(oldest) => {
                 summary.trims += 1;
                 self.trimmed = oldest.0;
-                if self.suffix.is_empty() {
-                    self.acknowledge(&[]);
-                }
                 Ok(())
             }
             // Each cut in a write that makes room takes some of what is kept for it.

@@ -231,11 +231,11 @@ impl<C: Checksum> Log<C> {
     }
 }
 
-/// Snapshots need blocks: the newest one, the log, its repair, the next one, a spare.
+/// What is kept for the next snapshot leaves room for the log, its repair and a spare.
 fn check_options(geometry: Geometry, options: Options) -> Result<(), Error> {
     let asks = options.policy == Policy::AskForSnapshot;
     let blocks = u32::from(options.reserve).max(u32::from(asks));
-    let needed = blocks.saturating_mul(2).saturating_add(3);
+    let needed = blocks.saturating_add(if blocks > 0 { 4 } else { 3 });
     if geometry.block_count() < needed { Err(Error::TooFewBlocks { needed }) } else { Ok(()) }
 }
 
