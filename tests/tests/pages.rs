@@ -12,11 +12,6 @@ fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What stands between `start` and the next quote, wherever `start` occurs.
-fn quoted<'t>(text: &'t str, start: &str) -> Vec<&'t str> {
-    text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).collect()
-}
-
 #[test]
 fn the_pages_list_what_the_server_has() {
     let metrics = page("std-server/src/metrics.rs");
