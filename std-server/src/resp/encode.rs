@@ -24,7 +24,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder that writes no more than about so many bytes after each [`Self::begin`].
+    /// An encoder that writes no more than about so many bytes after each `begin`.
     #[must_use]
     pub fn limited(limit: usize) -> Self {
         Self { limit, ..Self::default() }
