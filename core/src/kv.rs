@@ -9,7 +9,7 @@
 //!
 //! The map is one run of bytes in RAM: entries back to back, so that small ones take little. An update is laid out behind them in
 //! the form in which it is logged, appended, and taken over when it is durable. Several updates are one record: all or nothing.
-//! A record holds updates as the map holds entries; one with [`REMOVED`] in its first byte has a key only.
+//! A record holds updates as the map holds entries; one with `REMOVED` in its first byte has a key only.
 //!
 //! Invariant: between operations `entries` is what the log says. One that was dropped leaves that to [`Kv::reload`].
 //!
