@@ -73,15 +73,17 @@ impl<C: Checksum> Log<C> {
     /// Whether a block can be opened, such that enough is free behind it.
     pub(super) fn may_open(&self, sequence: u32, purpose: For) -> bool {
         let drops = self.drops();
+        // Before a record is written, a RESUME has settled what was found.
+        let manifest = if purpose == For::Records { self.found } else { self.settled };
         // The next snapshot may be as large as the last one.
-        let reserve = u32::from(self.options.reserve).max(self.settled.run);
+        let reserve = u32::from(self.options.reserve).max(manifest.run);
         let behind = match purpose {
             For::Records if drops => return sequence < u32::MAX >> 1,
             For::Records => (3 + reserve).min(self.volume.geometry.block_count() - 1),
             For::Snapshot => 2,
             For::Repair => 1,
         };
-        let end = self.settled.floor.saturating_add(self.volume.geometry.block_count());
+        let end = manifest.floor.saturating_add(self.volume.geometry.block_count());
         sequence < u32::MAX >> 1 && sequence.saturating_add(behind) <= end
     }
 
