@@ -101,23 +101,18 @@ fn case_13_snapshots_bound_the_log() {
     let value = "x".repeat(10_000);
     let mut client = client(&server);
     let mut most = 0;
-    // 40 MB of writes to 20 keys; a snapshot every 2 MB.
+    // 40 MB of writes to 20 keys; a snapshot every 2 MB, for which the writer waits: how fast the disk is must not matter.
     for number in 0..4000 {
         assert_eq!(say(&mut client, &format!("SET key:{} {number}:{value}", number % 20)), "OK");
         if number % 200 == 0 {
             most = most.max(segments(setup.data()).len());
+            wait_until("a snapshot is made", || fact(&server, "rdb_bgsave_in_progress") == "0");
         }
     }
     wait_until("the last snapshot is made", || fact(&server, "rdb_bgsave_in_progress") == "0");
     assert!(metric(&server, "strandline_log_rotations_total") >= 30.0, "segments end at their size");
-    assert!(metric(&server, "strandline_snapshots_made_total") >= 2.0, "they are made while writes go on");
-    // The log is kept from the second newest one.
-    for number in 0..2 {
-        assert_eq!(say(&mut client, &format!("SET last {number}")), "OK");
-        let (status, made) = call(&server, "POST", "/snapshot", "");
-        assert_eq!(status, 200, "{made}");
-    }
-    wait_until("what it covers is released", || segments(setup.data()).len() <= 16);
+    assert!(metric(&server, "strandline_snapshots_made_total") >= 5.0);
+    wait_until("what they cover is released", || segments(setup.data()).len() <= 16);
     let left = segments(setup.data());
     assert!(most <= 30, "{most} segments at once");
     let sizes = left.iter().map(|segment| fs::metadata(segment).expect("there").len());
