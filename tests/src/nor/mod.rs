@@ -8,10 +8,15 @@
 //! `SEED=n` replays one history. [`soak`] runs many.
 
 mod flash;
+mod oracle;
+mod summary;
 
 use core::pin::pin;
 
 pub use flash::{Cut, Flash, Ticks};
+pub use oracle::Found;
+use oracle::found;
+pub use summary::Summary;
 
 use strandline_core::codec::check::TableCheck;
 use strandline_core::media::nor::{
@@ -26,83 +31,6 @@ pub const STORE: StoreId = StoreId([0x5a; 16]);
 
 /// The log under test.
 pub type NorLog = Log<TableCheck>;
-
-/// What a run came to.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Power cuts that were survived.
-    pub cuts: u64,
-    /// Starts that were judged.
-    pub states: u64,
-    /// Histories that were run.
-    pub histories: u64,
-    /// Starts that found records that were not acknowledged.
-    pub provisional: u64,
-    /// Records that were acknowledged.
-    pub records: u64,
-    /// Writes that were refused because the ring was full.
-    pub full: u64,
-    /// Starts at which the oldest records had been given up.
-    pub dropped: u64,
-    /// What was read back differently.
-    pub differences: u64,
-    /// Starts that found a snapshot.
-    pub snapshots: u64,
-    /// Trims that were acknowledged.
-    pub trims: u64,
-    /// Operations that were dropped in the middle.
-    pub interrupted: u64,
-    /// The first broken promise, with its seed.
-    pub failure: Option<(u64, String)>,
-}
-
-impl Summary {
-    /// Both together; the failure with the lower seed counts.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        let failure = match (self.failure, other.failure) {
-            (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
-            (a, b) => a.or(b),
-        };
-        Self {
-            cuts: self.cuts + other.cuts,
-            states: self.states + other.states,
-            histories: self.histories + other.histories,
-            provisional: self.provisional + other.provisional,
-            records: self.records + other.records,
-            full: self.full + other.full,
-            dropped: self.dropped + other.dropped,
-            differences: self.differences + other.differences,
-            snapshots: self.snapshots + other.snapshots,
-            trims: self.trims + other.trims,
-            interrupted: self.interrupted + other.interrupted,
-            failure,
-        }
-    }
-}
-
-impl core::fmt::Display for Summary {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let rows = [
-            (self.histories, "histories"),
-            (self.cuts, "power cuts"),
-            (self.states, "starts that were judged"),
-            (self.records, "records acknowledged"),
-            (self.provisional, "starts with records that were not"),
-            (self.snapshots, "starts with a snapshot"),
-            (self.trims, "trims"),
-            (self.full, "writes refused by a full ring"),
-            (self.dropped, "starts with records given up"),
-            (self.differences, "words that came out wrong"),
-            (self.interrupted, "operations dropped in the middle"),
-        ];
-        for (number, (count, what)) in rows.into_iter().enumerate() {
-            let line = if number == 0 { "" } else { "\n" };
-            write!(f, "{line}{count:>10}  {what}")?;
-        }
-        Ok(())
-    }
-}
 
 /// Runs every `stride`th history from `seed` on until this many power cuts were survived, or a promise was broken.
 #[must_use]
@@ -200,15 +128,6 @@ impl Setup {
             };
         }
     }
-}
-
-/// What a boot found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Base and state of the snapshot.
-    pub snapshot: Option<(u64, Vec<u8>)>,
-    /// LSN, bytes, and whether it is provisional.
-    pub records: Vec<(u64, Vec<u8>, bool)>,
 }
 
 /// A device and what it was promised.
@@ -324,23 +243,6 @@ impl World {
         }
     }
 
-    /// What is read now is what a start would find now.
-    fn check_now(&self, log: &NorLog, port: &Port<'_>) -> Result<(), String> {
-        let found = self.read(log, port)?;
-        self.check_backward(log, port, &found)?;
-        let again = self.mount(port).map_err(|error| format!("refused without a cut: {error:?}"))?;
-        let mut then = self.read(&again, port)?;
-        for (record, now) in then.records.iter_mut().zip(&found.records) {
-            // A start can't know what this one proved.
-            record.2 = now.2;
-        }
-        let lsns = |found: &Found| found.records.iter().map(|(lsn, ..)| *lsn).collect::<Vec<_>>();
-        match found == then {
-            true => Ok(()),
-            false => Err(format!("read now: {:?}, by another mount: {:?}", lsns(&found), lsns(&then))),
-        }
-    }
-
     /// Mounts twice, reads everything twice, and compares.
     fn start(&mut self, port: &Port<'_>, summary: &mut Summary) -> Result<NorLog, String> {
         summary.states += 1;
@@ -363,70 +265,6 @@ impl World {
         self.tell(|_| format!("  found {lsns:?}, the next is {}", log.next_lsn()));
         self.judge(&found, log.next_lsn().0, summary)?;
         Ok(log)
-    }
-
-    fn judge(&mut self, found: &Found, next: u64, summary: &mut Summary) -> Result<(), String> {
-        let known = self.acknowledged.len() as u64;
-        let base = match &found.snapshot {
-            Some((base, state)) => {
-                summary.snapshots += 1;
-                if Some(*base) < self.base || !self.states.contains(&(*base, state.clone())) {
-                    return Err(format!("a snapshot of {base} is there, {:?} was acknowledged", self.base));
-                }
-                *base
-            }
-            None if self.base.is_some() => return Err(format!("the snapshot of {:?} is gone", self.base)),
-            None => found.records.first().map_or(next, |(lsn, ..)| *lsn) - 1,
-        };
-        self.found_base = found.snapshot.as_ref().map(|(base, _)| *base);
-        let drops = self.setup.options.policy == Policy::DropOldest;
-        if found.snapshot.is_none() && !drops && base + 1 > self.kept {
-            return Err(format!("the log begins at {}, records from {} on were kept", base + 1, self.kept));
-        }
-        // A RESUME that begins the oldest block carries what stood last before it.
-        if found.snapshot.is_none() && next > base + 1 && base + 6 < self.trimmed {
-            return Err(format!("the log begins at {}, and was trimmed before {}", base + 1, self.trimmed));
-        }
-        summary.dropped += u64::from(base > 0);
-        for (number, (lsn, record, provisional)) in found.records.iter().enumerate() {
-            if *lsn != base + 1 + number as u64 {
-                return Err(format!("record {} of the log has LSN {lsn}: a hole or a duplicate", number + 1));
-            }
-            if self.acknowledged.get((lsn - 1) as usize).is_some_and(|wanted| wanted != record) {
-                return Err(format!("LSN {lsn} is a phantom: {record:02x?}"));
-            }
-            if *provisional && number + 6 < found.records.len() {
-                return Err(format!("LSN {lsn} is provisional and not of the last frame"));
-            }
-        }
-        if next <= known || found.records.last().is_some_and(|(lsn, ..)| lsn + 1 != next) {
-            return Err(format!("{known} records were acknowledged, the next is {next}"));
-        }
-        // What was given up to make room, or is in a snapshot, is not among the records.
-        let tail: Vec<&Vec<u8>> =
-            found.records.iter().filter(|(lsn, ..)| *lsn > known).map(|(_, record, _)| record).collect();
-        let fits = |maybe: &&Vec<Vec<u8>>| {
-            known + maybe.len() as u64 == next - 1
-                && maybe.iter().rev().zip(tail.iter().rev()).all(|(a, b)| a == *b)
-        };
-        let suffix = match next - 1 == known {
-            true => Vec::new(),
-            false => match self.maybe.iter().rev().find(fits) {
-                Some(maybe) => maybe.clone(),
-                None => return Err(format!("what follows LSN {known} was never written so: {tail:02x?}")),
-            },
-        };
-        summary.provisional += u64::from(!suffix.is_empty());
-        self.suffix = suffix;
-        Ok(())
-    }
-
-    /// A write was acknowledged: what this boot found before it is certain now, and so are these records.
-    fn acknowledge(&mut self, records: &[Vec<u8>]) {
-        self.acknowledged.append(&mut self.suffix);
-        self.acknowledged.extend_from_slice(records);
-        self.maybe.clear();
-        self.base = self.base.max(self.found_base);
     }
 
     fn append(
@@ -706,15 +544,6 @@ impl World {
         self.look(port, found(log, port)).map_err(|error| format!("the log can't be read: {error:?}"))
     }
 
-    fn check_backward(&self, log: &NorLog, port: &Port<'_>, found: &Found) -> Result<(), String> {
-        let wanted: Vec<_> = found.records.iter().rev().cloned().collect();
-        let backward = self.look(port, backward(log, port, wanted.len()));
-        match backward {
-            Ok(backward) if backward == wanted => Ok(()),
-            other => Err(format!("backward: {other:02x?}, forward: {:02x?}", found.records)),
-        }
-    }
-
     fn tell(&mut self, line: impl FnOnce(Ticks) -> String) {
         if let Some(lines) = &mut self.transcript {
             lines.push(line(self.flash.ticks));
@@ -724,34 +553,3 @@ impl World {
 
 /// Far more than the largest ring has words.
 const MOST_REQUESTS: usize = 200_000;
-
-async fn found(log: &NorLog, port: &Port<'_>) -> Result<Found, Error> {
-    let mut snapshot = None;
-    if let Some(mut reader) = log.snapshot(port).await? {
-        let mut state = Vec::new();
-        while let Some(span) = reader.next(log, port).await? {
-            port.lend(|scratch| state.extend_from_slice(span.of(scratch)));
-        }
-        snapshot = Some((reader.base().0, state));
-    }
-    let mut records = Vec::new();
-    let mut reader = log.records(port).await?;
-    while let Some(record) = reader.next(port).await? {
-        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
-        records.push((record.lsn.0, bytes, record.provisional));
-    }
-    Ok(Found { snapshot, records })
-}
-
-async fn backward(log: &NorLog, port: &Port<'_>, most: usize) -> Result<Vec<(u64, Vec<u8>, bool)>, Error> {
-    let mut records = Vec::new();
-    let mut reader = log.records_backward();
-    while let Some(record) = reader.next(log, port).await? {
-        if records.len() == most {
-            break;
-        }
-        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
-        records.push((record.lsn.0, bytes, record.provisional));
-    }
-    Ok(records)
-}
