@@ -19,6 +19,8 @@ pub(crate) enum Verdict {
     Met,
     Missed,
     NotMeasured,
+    /// There is no goal.
+    Reported,
 }
 
 impl Verdict {
@@ -38,6 +40,7 @@ impl fmt::Display for Verdict {
             Self::Met => "met",
             Self::Missed => "missed",
             Self::NotMeasured => "not measured",
+            Self::Reported => "reported",
         })
     }
 }
@@ -47,10 +50,13 @@ impl fmt::Display for Row {
         let peers: Vec<_> = self.peers.iter().map(|(name, figure)| format!("{name}: {figure}")).collect();
         let peers = if peers.is_empty() { "none".into() } else { peers.join("; ") };
         let Self { id, measure, ours, goal, verdict, .. } = self;
-        // A bar in an error message would be a cell of its own.
-        let cell = |text: &str| text.replace('|', "/").replace('\n', " ");
-        write!(f, "| {id} | {measure} | {} | {} | {goal} | {verdict} |", cell(ours), cell(&peers))
+        write!(f, "| {id} | {measure} | {} | {} | {goal} | {verdict} |", escaped(ours), escaped(&peers))
     }
+}
+
+/// Text as it may stand in a cell: a bar in an error message would begin another one.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('|', "/").replace('\n', " ")
 }
 
 /// A figure, or why there is none.

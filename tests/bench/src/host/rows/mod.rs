@@ -1,0 +1,7 @@
+//! One file for each kind of measurement.
+
+pub(crate) mod http;
+pub(crate) mod memory;
+pub(crate) mod rates;
+pub(crate) mod restart;
+pub(crate) mod snapshot;
