@@ -23,7 +23,7 @@ use strandline_core::export::uart::{Deframer, frame, frame_bytes};
 use strandline_core::export::{MAX_MTU, REPLY_BYTES};
 use strandline_core::types::{LogId, Lsn, Millis, StoreId};
 
-use crate::archive::{self, ArchiveError, Level, Writing};
+use crate::archive::{self, ArchiveError, Chain, Level, Writing};
 use crate::check::HardwareCheck;
 
 /// Largest record that is taken, bytes.
@@ -109,12 +109,10 @@ fn known(directory: &Path) -> Result<Known, ImportError> {
     let mut known = Known { store: None, next: Lsn::FIRST, log: LogId(1) };
     for (name, path) in archive::list(directory)? {
         let info = archive::verify(&path, Level::Quick)?;
-        let same = info.store.is_some() && known.store.is_none_or(|store| info.store == Some(store));
-        if !same {
-            return Err(ImportError::OtherStore(directory.into()));
-        }
-        known.store = info.store;
-        known.next = known.next.max(info.lsns.1.next());
+        let same = info.extended.filter(|theirs| known.store.is_none_or(|store| theirs.store == store));
+        let Some(theirs) = same else { return Err(ImportError::OtherStore(directory.into())) };
+        known.store = Some(theirs.store);
+        known.next = known.next.max(theirs.lsns.1.next());
         known.log = known.log.max(name.log.next());
     }
     Ok(known)
@@ -227,7 +225,9 @@ fn finish<L: Write>(
     let mut imported = Imported { gaps: partial.gaps.clone(), ..Imported::default() };
     if partial.records > 0 {
         let store = partial.store.unwrap_or_default();
-        let header = Header { store, log, created: import.created, ..Header::EMPTY };
+        let chain = Chain::end(import.directory)?;
+        let previous = chain.previous();
+        let header = Header { store, log, previous, created: import.created, ..Header::EMPTY };
         let written = archive::write(import.directory, &header, import.writing, |take| {
             (imported.records, imported.bytes, imported.lsns) = (0, 0, None);
             partial.each(|lsn, record| {

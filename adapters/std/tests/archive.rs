@@ -16,9 +16,12 @@ fn record(lsn: u64, bytes: &[u8]) -> Entry<'_> {
 
 fn write(directory: &Path, level: Option<i32>, records: &[Vec<u8>]) -> Vec<u8> {
     let header = Header { store: StoreId([7; 16]), ..Header::EMPTY };
-    let path = archive::write(directory, &header, Writing { level, block_bytes: 700 }, |take| {
-        records.iter().zip(1..).try_for_each(|(bytes, lsn)| take(&record(lsn, bytes)))
-    });
+    let path = archive::write(
+        directory,
+        &header,
+        Writing { level, block_bytes: 700, ..Writing::default() },
+        |take| records.iter().zip(1..).try_for_each(|(bytes, lsn)| take(&record(lsn, bytes))),
+    );
     fs::read(path.unwrap()).unwrap()
 }
 

@@ -126,7 +126,7 @@ fn run(device: &mut Device, directory: &Path) -> Result<Imported, ImportError> {
             directory,
             name: "pump-7",
             created: CREATED,
-            writing: Writing { level: Some(3), block_bytes: 4096 },
+            writing: Writing { level: Some(3), block_bytes: 4096, ..Writing::default() },
             time: |_| Millis(0),
             session: Some(100),
         },
@@ -136,7 +136,7 @@ fn run(device: &mut Device, directory: &Path) -> Result<Imported, ImportError> {
 /// The archive that is made of the records themselves.
 fn direct(directory: &Path, records: &[Vec<u8>]) -> Vec<u8> {
     let header = Header { store: STORE, log: LogId(1), created: CREATED, ..Header::EMPTY };
-    let writing = Writing { level: Some(3), block_bytes: 4096 };
+    let writing = Writing { level: Some(3), block_bytes: 4096, ..Writing::default() };
     let path = archive::write(directory, &header, writing, |take| {
         records.iter().zip(1..).try_for_each(|(record, lsn)| {
             let stamp = Stamp { lsn: Lsn(lsn), ..Stamp::default() };

@@ -5,7 +5,7 @@
 //!                                                        '- Tail -'   1. Tail::read: where the index is
 //!                                             '------- Index -----'   2. Index::read: header, rows
 //!  '---- check_front --'                                              3. the front says the same
-//!                      '-- check_block --'                            4. a block and its stamps verify
+//!                      '-- row.check ----'                            4. a block and its stamps verify
 //!                        content ─► entries                           5. decoded, its entries one by one
 //! ```
 //!
@@ -26,6 +26,8 @@ use crate::types::Lsn;
 pub const TAIL_BYTES: usize = zstd::SEEK_ROW + zstd::SEEK_FOOT;
 
 const CRC: usize = 4;
+/// Of a frame: zstd makes incompressible content at most this much larger.
+const MAX_ENCODED: usize = MAX_BLOCK + MAX_BLOCK / 128 + 1024;
 const INDEX_HEAD: usize = zstd::SKIPPABLE_HEAD + INDEX_TAG.len() + 4 + 4;
 
 /// Where the index is.
@@ -123,9 +125,9 @@ impl<'w> Index<'w> {
         let mut next = u64::from(prologue.0) + u64::from(header.0);
         let (mut entries, mut lsn) = (0_u32, None);
         for row in self.rows() {
-            let adds_up = row.offset == next && row.entries > 0 && row.raw as usize <= MAX_BLOCK;
+            let adds_up = row.offset == next && row.entries > 0 && fits(&row);
             let seek = [zstd::seek_row(row.encoded, row.raw), zstd::seek_row(row.stamps, 0)];
-            if !adds_up || lsn >= Some(row.first) || [at.array()?, at.array()?] != seek {
+            if !adds_up || lsn > Some(row.first) || [at.array()?, at.array()?] != seek {
                 return None;
             }
             lsn = Some(row.first);
@@ -155,13 +157,13 @@ impl<'w> Index<'w> {
         BlockRow::decode(self.rows.get(from..from.checked_add(ROW_BYTES)?)?)
     }
 
-    /// The block that holds an LSN, or the place where it would be: the last block that does not begin above it.
+    /// The first block that may hold an LSN. Entries of one record share its LSN, and may stand in two blocks.
     #[must_use]
     pub fn block_of(&self, lsn: Lsn) -> usize {
         let (mut low, mut high) = (0, self.blocks());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.row(middle).is_some_and(|row| row.first <= lsn) {
+            if self.row(middle).is_some_and(|row| row.first < lsn) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -201,29 +203,32 @@ impl<'w> Index<'w> {
             && C::extend(Seed::HEADER.at(u64::from(self.front.0)), body).to_le_bytes() == *crc;
         good.then_some(())
     }
+}
 
-    /// Checks block `number` and its stamps in the window of `row.encoded + row.stamps` bytes at `row.offset`.
+impl BlockRow {
+    /// Checks this block, the one with this `number`, and its stamps in the window of `encoded + stamps` bytes at `offset`.
     ///
     /// # Errors
     /// [`Unreadable::Damaged`].
-    pub fn check_block<'b, C: Checksum>(
-        &self,
-        number: usize,
-        window: &'b [u8],
-    ) -> Result<Block<'b>, Unreadable> {
+    pub fn check<'b, C: Checksum>(&self, number: usize, window: &'b [u8]) -> Result<Block<'b>, Unreadable> {
         let check = || {
-            let row = self.row(number)?;
-            let (frame, stamps) = window.split_at_checked(usize::try_from(row.encoded).ok()?)?;
-            let right = stamps.len() as u64 == u64::from(row.stamps);
-            if !right || C::extend(0, frame) != row.encoded_crc {
+            let (frame, stamps) = window.split_at_checked(usize::try_from(self.encoded).ok()?)?;
+            let right = stamps.len() as u64 == u64::from(self.stamps);
+            if !right || C::extend(0, frame) != self.encoded_crc {
                 return None;
             }
-            let at = row.offset + u64::from(row.encoded);
+            let at = self.offset + u64::from(self.encoded);
             let stamps = StampReader::new::<C>(stamps, u32::try_from(number).ok()?, at)?;
-            (stamps.left() == row.entries).then_some(Block { row, frame, stamps })
+            (stamps.left() == self.entries).then_some(Block { row: *self, frame, stamps })
         };
         check().ok_or(Unreadable::Damaged)
     }
+}
+
+/// Whether a block can be as large as its row says: no length drives an allocation before it is bounded.
+fn fits(row: &BlockRow) -> bool {
+    let sizes = [row.raw, row.encoded, row.stamps].map(|bytes| bytes as usize);
+    sizes[0] <= MAX_BLOCK && sizes[1] <= MAX_ENCODED && sizes[2] <= MAX_BLOCK
 }
 
 /// Whether a file that does not end as an archive of ours begins as one: then it is damaged, and not SnelDB's. `window` is the
@@ -315,10 +320,10 @@ impl Audit {
     /// Counts the next entry, of the block with this row.
     ///
     /// # Errors
-    /// [`Unreadable::Damaged`]: the LSN does not ascend, or the time is outside of the row's.
+    /// [`Unreadable::Damaged`]: the LSN descends, or the time is outside of the row's.
     pub fn count(&mut self, row: &BlockRow, entry: &Entry<'_>) -> Result<(), Unreadable> {
         let stamp = entry.stamp;
-        let ascends = self.seen.entries == 0 || stamp.lsn > self.seen.lsns.1;
+        let ascends = self.seen.entries == 0 || stamp.lsn >= self.seen.lsns.1;
         if !ascends || stamp.lsn < row.first || stamp.time < row.earliest || stamp.time > row.latest {
             return Err(Unreadable::Damaged);
         }
@@ -330,7 +335,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`Unreadable::Damaged`].
-    pub fn finish(&self, header: &Header<'_>) -> Result<(), Unreadable> {
-        if self.seen == header.totals { Ok(()) } else { Err(Unreadable::Damaged) }
+    pub fn finish(&self, totals: &Totals) -> Result<(), Unreadable> {
+        if self.seen == *totals { Ok(()) } else { Err(Unreadable::Damaged) }
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Everything in a row is a base-128 varint, lowest seven bits first; the difference of commits is zigzag. Without GAP the LSN
-//! is the next one. REPEAT: as many further entries have the same milliseconds, the next LSNs and the same commit; so a block
+//! is the next one; a GAP of 0 is the LSN of the entry before: both come from one record. REPEAT: as many further entries have the same milliseconds, the next LSNs and the same commit; so a block
 //! of entries with whole seconds needs a few bytes. The checksum starts from the frame's offset.
 
 use super::entry::{Entry, Stamp};
@@ -38,6 +38,7 @@ pub(super) struct Stamps<'m> {
     filled: usize,
     entries: u32,
     first: Lsn,
+    last: Lsn,
     next: Lsn,
     commit: Millis,
     row: Option<Row>,
@@ -47,15 +48,16 @@ pub(super) struct Stamps<'m> {
 struct Row {
     millis: u32,
     far: Option<Millis>,
-    gap: u64,
+    /// LSNs left out; 0 is the LSN of the entry before once more.
+    gap: Option<u64>,
     commit: u64,
     repeat: u32,
 }
 
 impl<'m> Stamps<'m> {
     pub(super) fn new(memory: &'m mut [u8]) -> Self {
-        let (first, next, commit) = (Lsn(0), Lsn(0), Millis(0));
-        Self { memory, filled: HEAD, entries: 0, first, next, commit, row: None }
+        let (first, last, next, commit) = (Lsn(0), Lsn(0), Lsn(0), Millis(0));
+        Self { memory, filled: HEAD, entries: 0, first, last, next, commit, row: None }
     }
 
     /// Whether there may be no room for another stamp.
@@ -70,16 +72,18 @@ impl<'m> Stamps<'m> {
         }
         let millis = entry.timestamp.checked_mul(1000).and_then(|start| stamp.time.0.checked_sub(start));
         let near = millis.filter(|millis| *millis < 1000).and_then(|millis| u32::try_from(millis).ok());
+        let again = self.entries > 0 && self.last == stamp.lsn;
+        let gap = if again { 0 } else { stamp.lsn.0.checked_sub(self.next.0)? };
         let row = Row {
             millis: near.unwrap_or(0),
             far: near.is_none().then_some(stamp.time),
-            gap: stamp.lsn.0.checked_sub(self.next.0)?,
+            gap: (again || gap > 0).then_some(gap),
             commit: stamp.commit.0.wrapping_sub(self.commit.0),
             repeat: 0,
         };
         self.entries += 1;
-        (self.next, self.commit) = (stamp.lsn.next(), stamp.commit);
-        let plain = row.far.is_none() && row.gap == 0 && row.commit == 0;
+        (self.last, self.next, self.commit) = (stamp.lsn, stamp.lsn.next(), stamp.commit);
+        let plain = row.far.is_none() && row.gap.is_none() && row.commit == 0;
         match &mut self.row {
             Some(last) if plain && last.far.is_none() && last.millis == row.millis => last.repeat += 1,
             _ => {
@@ -94,13 +98,13 @@ impl<'m> Stamps<'m> {
         let Some(row) = self.row.take() else { return Some(()) };
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let flags = flag(row.repeat > 0, REPEAT) | flag(row.commit != 0, COMMIT);
-        let flags = flags | flag(row.gap != 0, GAP) | flag(row.far.is_some(), FAR);
+        let flags = flags | flag(row.gap.is_some(), GAP) | flag(row.far.is_some(), FAR);
         self.varint(u64::from(row.millis << FLAG_BITS | flags))?;
         if let Some(time) = row.far {
             self.varint(time.0)?;
         }
-        if row.gap != 0 {
-            self.varint(row.gap)?;
+        if let Some(gap) = row.gap {
+            self.varint(gap)?;
         }
         if row.commit != 0 {
             self.varint(zigzag(row.commit))?;
@@ -152,6 +156,7 @@ impl<'m> Stamps<'m> {
 #[derive(Clone, Copy, Debug)]
 pub struct StampReader<'w> {
     rows: &'w [u8],
+    last: Option<Lsn>,
     next: Lsn,
     commit: Millis,
     left: u32,
@@ -172,8 +177,8 @@ impl<'w> StampReader<'w> {
             return None;
         }
         let left = at.u32()?;
-        let row = Row { millis: 0, far: None, gap: 0, commit: 0, repeat: 0 };
-        Some(Self { left, next: Lsn(at.u64()?), rows: at.0, commit: Millis(0), row })
+        let row = Row { millis: 0, far: None, gap: None, commit: 0, repeat: 0 };
+        Some(Self { left, last: None, next: Lsn(at.u64()?), rows: at.0, commit: Millis(0), row })
     }
 
     /// Number of entries that have no stamp yet.
@@ -196,18 +201,21 @@ impl<'w> StampReader<'w> {
             None => near()?,
         };
         let lsn = self.next;
-        self.next = lsn.next();
+        (self.last, self.next) = (Some(lsn), lsn.next());
         Some(Stamp { lsn, time, commit: self.commit })
     }
 
     fn read_row(&mut self) -> Option<()> {
         let token = u32::try_from(self.varint()?).ok()?;
         let far = if token & FAR != 0 { Some(Millis(self.varint()?)) } else { None };
-        let gap = if token & GAP != 0 { self.varint()? } else { 0 };
+        let gap = if token & GAP != 0 { Some(self.varint()?) } else { None };
         let commit = if token & COMMIT != 0 { unzigzag(self.varint()?) } else { 0 };
         let repeat = if token & REPEAT != 0 { u32::try_from(self.varint()?).ok()? } else { 0 };
         self.row = Row { millis: token >> FLAG_BITS, far, gap, commit, repeat };
-        self.next = Lsn(self.next.0.checked_add(gap)?);
+        self.next = match gap {
+            Some(0) => self.last?,
+            gap => Lsn(self.next.0.checked_add(gap.unwrap_or(0))?),
+        };
         self.commit = Millis(self.commit.0.wrapping_add(commit));
         (repeat == 0 || far.is_none()).then_some(())
     }
@@ -276,6 +284,15 @@ mod tests {
     }
 
     #[test]
+    fn entries_of_one_record_share_its_lsn() {
+        let entries = [entry(0, 5, 0, 0), entry(0, 5, 0, 0), entry(0, 5, 0, 0), entry(0, 6, 0, 0)];
+        let frame = frame(&entries);
+        assert_eq!(frame[HEAD..frame.len() - 4], [0, 4, 0, 4 | 1, 0, 1]);
+        let mut reader = StampReader::new::<TableCheck>(&frame, 7, 99).unwrap();
+        assert_eq!(entries.map(|_| reader.stamp(0).unwrap().lsn.0), [5, 5, 5, 6]);
+    }
+
+    #[test]
     fn every_flipped_bit_another_block_and_another_place_are_found() {
         let mut frame = frame(&[entry(1, 5, 1001, 2000), entry(1, 9, 1999, 2000)]);
         assert!(StampReader::new::<TableCheck>(&frame, 7, 99).is_some());
@@ -291,7 +308,7 @@ mod tests {
     fn times() -> impl Strategy<Value = (u64, u64, u64, u64)> {
         let near = (0..3_u64, 0..1000_u64, 0..2_u64).prop_map(|(s, ms, commit)| (s, s * 1000 + ms, commit));
         let far = any::<(u64, u64, u64)>();
-        let steps = prop_oneof![4 => Just(1_u64), 1 => 1..1000_u64];
+        let steps = prop_oneof![4 => Just(1_u64), 1 => Just(0_u64), 1 => 1..1000_u64];
         (prop_oneof![4 => near, 1 => far], steps).prop_map(|((s, ms, commit), step)| (s, ms, commit, step))
     }
 
@@ -315,8 +332,8 @@ mod tests {
 
         #[test]
         fn any_rows_are_read_without_a_panic(rows: std::vec::Vec<u8>, left: u32, timestamp: u64) {
-            let row = Row { millis: 0, far: None, gap: 0, commit: 0, repeat: 0 };
-            let mut reader = StampReader { rows: &rows, next: Lsn(1), commit: Millis(0), left, row };
+            let row = Row { millis: 0, far: None, gap: None, commit: 0, repeat: 0 };
+            let mut reader = StampReader { rows: &rows, last: None, next: Lsn(1), commit: Millis(0), left, row };
             while reader.row.repeat < 1000 && reader.stamp(timestamp).is_some() {}
         }
     }

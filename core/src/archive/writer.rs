@@ -65,7 +65,7 @@ pub enum Refused {
     EntryTooLarge,
     /// There is no row left for another block.
     TooManyBlocks,
-    /// The LSN of an entry is not above the one before it.
+    /// The LSN of an entry is below the one before it.
     Order,
     /// The entries are not those that were counted.
     Totals,
@@ -185,7 +185,7 @@ impl<'m, C: Checksum> Writer<'m, C> {
             self.close_block();
             return Ok(Push::Drain);
         }
-        if self.seen.entries > 0 && entry.stamp.lsn <= self.seen.lsns.1 {
+        if self.seen.entries > 0 && entry.stamp.lsn < self.seen.lsns.1 {
             return Err(Refused::Order);
         }
         if self.rows == self.table.len() {
