@@ -124,22 +124,23 @@ impl<C: Checksum> Log<C> {
         self.end(done)
     }
 
-    /// Erases the next block ahead if fewer than `within` bytes are left in this one, so that no append has to. Does nothing
-    /// before the first append.
+    /// Erases ahead, so that the next append does not have to: the next block if fewer than `within` bytes are left in this one,
+    /// what a cut has left that is not open, or the first block of an empty log. What this boot has erased is not erased again.
     ///
     /// # Errors
     /// [`Error::Medium`].
     pub async fn maintain(&mut self, port: &Port<'_>, within: u32) -> Result<(), Error> {
-        let left = self.volume.geometry.block_bytes().saturating_sub(self.free);
-        let due = self.resumed && self.stays && self.ahead == 0 && left < within;
+        let geometry = self.volume.geometry;
+        let empty = self.top < geometry.first();
+        let left = geometry.block_bytes().saturating_sub(self.free);
+        let due = self.ahead == 0 && (empty || (self.stays && left < within));
         let next = self.top.saturating_add(1);
-        let free = next < self.settled.floor.saturating_add(self.volume.geometry.block_count());
-        if !due || !free || !self.may_open(next, For::Records) {
+        let free = next < self.settled.floor.saturating_add(geometry.block_count());
+        if !due || !(self.void > 0 || (free && self.may_open(next, For::Records))) {
             return Ok(());
         }
         self.begin()?;
-        let done = self.erase(port, next).await;
-        self.ahead = u16::from(done.is_ok());
+        let done = self.erase_ahead(port, next).await;
         self.end(done)
     }
 
@@ -195,6 +196,15 @@ impl<C: Checksum> Log<C> {
         let halted = matches!(done, Err(Error::Medium | Error::Corrupt(_) | Error::Newer(_)));
         self.state = if halted { State::Halted } else { State::Idle };
         done
+    }
+
+    async fn erase_ahead(&mut self, port: &Port<'_>, next: u32) -> Result<(), Error> {
+        if self.void > 0 {
+            return self.clear(port).await;
+        }
+        self.erase(port, next).await?;
+        self.ahead = 1;
+        Ok(())
     }
 
     async fn write_records(
@@ -253,12 +263,17 @@ impl<C: Checksum> Log<C> {
                 self.resume(port, None).await?;
             }
         } else {
-            let floor = self.block_with(port, before).await?;
-            if floor > self.found.floor {
-                self.write_manifest(port, Manifest { floor, run: 0 }).await?;
-            } else if self.found != self.settled {
-                // It is there already, in a frame that may be torn.
-                self.resume(port, None).await?;
+            // Once more if what was written carried the last frame out of the oldest block.
+            loop {
+                let floor = self.block_with(port, before).await?;
+                if floor > self.found.floor {
+                    self.write_manifest(port, Manifest { floor, run: 0 }).await?;
+                } else if self.found != self.settled {
+                    // It is there already, in a frame that may be torn.
+                    self.resume(port, None).await?;
+                } else {
+                    break;
+                }
             }
         }
         let (_, open) = self.opened(port, self.found.floor).await?;

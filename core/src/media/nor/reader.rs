@@ -208,7 +208,7 @@ impl Reader {
 
     fn step_over(&mut self, frame: &Frame) {
         self.last = frame.content;
-        if frame.content.is(holds::MANIFEST) {
+        if frame.content.is(holds::MANIFEST) && frame.manifest.floor >= self.settled.floor {
             self.found = frame.manifest;
         }
         self.at.offset = self.at.offset.saturating_add(frame.bytes);

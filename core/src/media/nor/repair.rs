@@ -33,7 +33,6 @@ impl<C: Checksum> Log<C> {
     pub(super) async fn resume(&mut self, port: &Port<'_>, newer: Option<Manifest>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let mut carried = self.last;
-        let manifest = newer.unwrap_or(self.found);
         if newer.is_some() {
             carried.holds |= holds::MANIFEST;
         }
@@ -42,7 +41,7 @@ impl<C: Checksum> Log<C> {
         if lent > port.capacity() {
             return Err(Error::NeedsScratch { bytes: lent });
         }
-        loop {
+        let manifest = loop {
             let fresh = self.proved && self.free == geometry.frames_at();
             let burn = if fresh { 0 } else { geometry.burn() };
             let bytes = burn.saturating_add(frame);
@@ -51,11 +50,13 @@ impl<C: Checksum> Log<C> {
                 self.open_anew(port).await?;
                 continue;
             }
+            // The block that was opened for it may have given up more than the manifest does.
+            let manifest = newer.filter(|newer| newer.floor >= self.settled.floor).unwrap_or(self.found);
             self.lay_resume(port, carried, manifest, burn).await?;
             if self.program(port, bytes).await? {
-                break;
+                break manifest;
             }
-        }
+        };
         let at = Place { sequence: self.head, offset: self.free.saturating_sub(frame) };
         // What carries nothing voids everything before it.
         self.last = Content { at, holds: carried.holds | holds::RESUME, ..carried };
