@@ -38,6 +38,7 @@
 //! [`acknowledged`]: store::Store::acknowledged
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(clippy::duplicate_mod, reason = "operations on flash are one text, compiled with and without `async`")]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "small numbers in tests"))]
 
 #[cfg(test)]

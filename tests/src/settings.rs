@@ -6,15 +6,16 @@
 //!
 //! `SEED=n` replays one history.
 
-use core::pin::pin;
 use std::collections::BTreeMap;
 
 use strandline_core::codec::check::TableCheck;
-use strandline_core::kv::{Error, Kv};
-use strandline_core::media::nor::{self, Geometry, Operation, Output, Port};
+use strandline_core::kv::Error;
+use strandline_core::kv::asynch::Kv;
+use strandline_core::media::nor::asynch::Port;
+use strandline_core::media::nor::{self, Geometry};
 
 use crate::chance::Chance;
-use crate::nor::{Cut, Flash, STORE};
+use crate::nor::{Cut, End, Flash, Powered, STORE};
 
 /// Bytes of the map under test: some updates find it full.
 const BYTES: usize = 150;
@@ -88,10 +89,8 @@ impl World {
     /// # Errors
     /// The promise that was broken.
     pub fn live(&mut self, updates: usize, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
-        let mut scratch = vec![0; self.scratch];
-        let port = Port::new(&mut scratch);
-        let before = self.flash.ticks.done;
-        let opened = self.drive(&port, Map::open(&port, self.geometry, STORE), chance);
+        let (before, geometry) = (self.flash.ticks.done, self.geometry);
+        let opened = self.drive(chance, async |port| Map::open(port, geometry, STORE).await);
         let Ok(opened) = opened else { return Err("opening has written".into()) };
         let mut map = opened.map_err(|error| format!("refused after a plain cut: {error:?}"))?;
         if self.flash.ticks.done != before {
@@ -105,7 +104,7 @@ impl World {
             summary.provisional += 1;
         }
         for _ in 0..updates {
-            match self.update(&mut map, &port, &mut now, chance, summary) {
+            match self.update(&mut map, &mut now, chance, summary) {
                 Err(Cut) => break,
                 Ok(done) => done?,
             }
@@ -116,13 +115,13 @@ impl World {
     fn update(
         &mut self,
         map: &mut Map,
-        port: &Port<'_>,
         now: &mut State,
         chance: &mut Chance,
         summary: &mut Summary,
     ) -> Result<Result<(), String>, Cut> {
         if chance.one_in(6) {
-            let kept = self.drive(port, map.maintain(port, chance.clone().below(500) as u32), chance)?;
+            let within = chance.clone().below(500) as u32;
+            let kept = self.drive(chance, async |port| map.maintain(port, within).await)?;
             return Ok(kept.map_err(|error| format!("maintain: {error:?}")));
         }
         let mut wanted = now.clone();
@@ -136,12 +135,12 @@ impl World {
         self.maybe.push(wanted.clone());
         let erased = self.flash.ticks.done;
         let done = if removes {
-            self.drive(port, map.remove(port, &pairs[0].0), chance)?.map(|was| {
+            self.drive(chance, async |port| map.remove(port, &pairs[0].0).await)?.map(|was| {
                 assert_eq!(was, now.contains_key(&pairs[0].0));
             })
         } else {
             let lent: Vec<(&[u8], &[u8])> = pairs.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-            self.drive(port, map.insert_all(port, &lent), chance)?
+            self.drive(chance, async |port| map.insert_all(port, &lent).await)?
         };
         // More words than an update has: a snapshot was among them.
         let words = (2 * BYTES) as u64 / u64::from(self.geometry.word());
@@ -168,31 +167,15 @@ impl World {
 
     fn drive<T>(
         &mut self,
-        port: &Port<'_>,
-        operation: impl Future<Output = Result<T, Error>>,
         chance: &mut Chance,
+        operation: impl AsyncFnOnce(&mut Port<'_, Powered<'_>>) -> Result<T, Error>,
     ) -> Result<Result<T, Error>, Cut> {
-        let mut operation = pin!(operation);
-        for _ in 0..100_000 {
-            let request = match port.poll(operation.as_mut()) {
-                Output::Done(value) => return Ok(value),
-                Output::Do(request) => request,
-            };
-            let (block, offset) = (request.block as usize, request.offset as usize);
-            port.lend(|scratch| {
-                let bytes = request.span(scratch);
-                match request.operation {
-                    Operation::Erase => self.flash.erase(block, chance),
-                    Operation::Program => self.flash.program(block, offset, bytes, chance),
-                    Operation::Read => {
-                        bytes.copy_from_slice(self.flash.read(block, offset, bytes.len()));
-                        Ok(())
-                    }
-                }
-            })?;
-            port.complete(Ok(()));
+        let mut scratch = vec![0; self.scratch];
+        match Powered::new(&mut self.flash, chance, false, None).run(&mut scratch, operation) {
+            Ok(done) => Ok(done),
+            Err(End::Broken(_)) => Ok(Err(Error::Log(nor::Error::Medium))),
+            Err(End::Cut | End::Dropped) => Err(Cut),
         }
-        Ok(Err(Error::Log(nor::Error::Medium)))
     }
 }
 

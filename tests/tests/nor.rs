@@ -1,6 +1,6 @@
 //! The log on simulated NOR flash keeps its promises. `SEED=n` replays one history, `STATES=n` runs more of them.
 
-use strandline_core::media::nor::{Error, Geometry, Options, Policy, Port};
+use strandline_core::media::nor::{Error, Geometry, Options, Policy};
 use strandline_tests::chance::Chance;
 use strandline_tests::nor::{Setup, Summary, World, replay, soak};
 
@@ -80,21 +80,19 @@ fn every_flipped_bit_is_found_or_harmless() {
         let mut world = World::new(Setup { geometry, snapshots, ..setup(word) });
         let mut chance = Chance::new(9);
         world.live(14, &mut chance, &mut Summary::default()).expect("no promise is broken");
-        let mut scratch = vec![0; 512];
-        let port = Port::new(&mut scratch);
-        let log = world.mount(&port).expect("an intact log is mounted");
-        let whole = world.read(&log, &port).expect("an intact log is read");
+        let log = world.mount().expect("an intact log is mounted");
+        let whole = world.read(&log).expect("an intact log is read");
         assert_eq!(whole.snapshot.is_some(), snapshots);
         let last = log.next_lsn().0 - 1;
         let (mut refused, mut found, mut harmless) = (0, 0, 0);
         for (block, bit) in (0..5).flat_map(|block| (0..256 * 8).map(move |bit| (block, bit))) {
             let mut damaged = world.clone();
             damaged.flash.flip(block, bit);
-            let Ok(log) = damaged.mount(&port) else {
+            let Ok(log) = damaged.mount() else {
                 refused += 1;
                 continue;
             };
-            let Ok(left) = damaged.read(&log, &port) else {
+            let Ok(left) = damaged.read(&log) else {
                 found += 1;
                 continue;
             };
@@ -124,8 +122,7 @@ fn another_partition_is_refused_by_name_and_nothing_is_written() {
     let refusal = |change: &dyn Fn(&mut World)| {
         let mut other = world.clone();
         change(&mut other);
-        let mut scratch = vec![0; other.setup.scratch];
-        other.mount(&Port::new(&mut scratch)).err()
+        other.mount().err()
     };
     let sizes = |word, count| Geometry::new(word, 256, count).expect("sizes that can be used");
     assert_eq!(refusal(&|_| ()), None);

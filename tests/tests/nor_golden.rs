@@ -9,14 +9,14 @@
 //! Images are add-only. `BLESS=1` writes those of the newest format again. `docs/FORMAT.md` quotes them.
 
 use core::fmt::Write as _;
-use core::pin::pin;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use strandline_core::codec::check::TableCheck;
 use strandline_core::codec::extent::FORMAT_VERSION;
 use strandline_core::lower::nor::{Step, lower};
-use strandline_core::media::nor::{Error, Fault, Geometry, Log, Options, Policy, Port, Request};
+use strandline_core::media::nor::blocking::{Driver, Log, Port};
+use strandline_core::media::nor::{Error, Fault, Geometry, Options, Policy, Request};
 use strandline_core::types::{Lsn, StoreId};
 
 type NorLog = Log<TableCheck>;
@@ -28,89 +28,84 @@ fn geometry() -> Geometry {
     Geometry::new(4, 256, 6).expect("sizes that can be used")
 }
 
-/// Runs an operation on the bytes of a partition. The power goes after so many programs and erases.
-fn run<T>(
-    flash: &mut [u8],
-    port: &Port<'_>,
-    left: &mut usize,
-    operation: impl Future<Output = Result<T, Error>>,
-) -> Option<T> {
-    let driver = |request: Request, bytes: &mut [u8]| {
+/// The bytes of a partition, which takes so many programs and erases.
+struct Bytes<'b> {
+    flash: &'b mut [u8],
+    left: usize,
+}
+
+impl Driver for Bytes<'_> {
+    fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault> {
         let place = |address: u32| address as usize..address as usize + bytes.len();
         let step = lower(request, geometry());
         if !matches!(step, Step::Read { .. }) {
-            *left = left.checked_sub(1).ok_or(Fault)?;
+            self.left = self.left.checked_sub(1).ok_or(Fault)?;
         }
         match step {
-            Step::Erase { from, to } => flash[from as usize..to as usize].fill(0xff),
-            Step::Program { address } => flash[place(address)].copy_from_slice(bytes),
-            Step::Read { address } => bytes.copy_from_slice(&flash[place(address)]),
+            Step::Erase { from, to } => self.flash[from as usize..to as usize].fill(0xff),
+            Step::Program { address } => self.flash[place(address)].copy_from_slice(bytes),
+            Step::Read { address } => bytes.copy_from_slice(&self.flash[place(address)]),
         }
         Ok(())
-    };
-    port.run(pin!(operation), driver).ok()
+    }
 }
 
 /// Records, a group, a cut in the middle of a record, the repair, a trim, a snapshot, and a record behind it.
-async fn before_the_cut(port: &Port<'_>) -> Result<(), Error> {
-    let mut log = NorLog::format(port, geometry(), STORE, OPTIONS).await?;
-    log.append(port, b"one").await?;
-    log.append_all(port, &[b"two", b"three"]).await?;
-    log.append(port, b"is torn").await?;
+fn before_the_cut(port: &mut Port<'_, Bytes<'_>>) -> Result<(), Error> {
+    let mut log = NorLog::format(port, geometry(), STORE, OPTIONS)?;
+    log.append(port, b"one")?;
+    log.append_all(port, &[b"two", b"three"])?;
+    log.append(port, b"is torn")?;
     Ok(())
 }
 
-async fn after_the_cut(port: &Port<'_>) -> Result<(), Error> {
-    let mut log = NorLog::mount(port, geometry(), STORE, OPTIONS).await?;
-    log.append(port, &[0x5a; 80]).await?;
-    log.append(port, b"five").await?;
-    log.trim(port, Lsn(5)).await?;
-    let mut snapshot = log.begin_snapshot(port, 1).await?;
-    log.write_snapshot(port, &mut snapshot, b"the state after five").await?;
-    log.commit_snapshot(port, snapshot).await?;
-    log.append(port, b"six").await?;
+fn after_the_cut(port: &mut Port<'_, Bytes<'_>>) -> Result<(), Error> {
+    let mut log = NorLog::mount(port, geometry(), STORE, OPTIONS)?;
+    log.append(port, &[0x5a; 80])?;
+    log.append(port, b"five")?;
+    log.trim(port, Lsn(5))?;
+    let mut snapshot = log.begin_snapshot(port, 1)?;
+    log.write_snapshot(port, &mut snapshot, b"the state after five")?;
+    log.commit_snapshot(port, snapshot)?;
+    log.append(port, b"six")?;
     Ok(())
 }
 
 fn script() -> Vec<u8> {
     let mut flash = vec![0xff; 6 * 256];
-    let mut scratch = [0; 256];
-    let port = Port::new(&mut scratch);
-    let mut left = usize::MAX;
-    run(&mut flash, &port, &mut left, before_the_cut(&port)).expect("nothing fails");
+    before_the_cut(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: usize::MAX }))
+        .expect("nothing fails");
     // The record's last word was never programmed, and the one before it is torn.
     let torn = flash.windows(4).position(|bytes| bytes == b"is t").expect("it was written");
     flash[torn + 1] = 0xff;
     flash[torn + 4..torn + 8].fill(0xff);
-    run(&mut flash, &port, &mut left, after_the_cut(&port)).expect("nothing fails");
+    after_the_cut(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: usize::MAX }))
+        .expect("nothing fails");
     flash
 }
 
-async fn describe(port: &Port<'_>) -> Result<String, Error> {
+fn describe(port: &mut Port<'_, Bytes<'_>>) -> Result<String, Error> {
     let mut text = String::new();
-    let log = NorLog::mount(port, geometry(), STORE, OPTIONS).await?;
+    let log = NorLog::mount(port, geometry(), STORE, OPTIONS)?;
     let _ = writeln!(text, "the next record is {}", log.next_lsn());
-    if let Some(mut reader) = log.snapshot(port).await? {
+    if let Some(mut reader) = log.snapshot(port)? {
         let _ = writeln!(text, "snapshot of everything up to {}", reader.base());
-        while let Some(span) = reader.next(&log, port).await? {
-            port.lend(|scratch| writeln!(text, "  {}", span.of(scratch).escape_ascii())).expect("a string");
+        while let Some(span) = reader.next(&log, port)? {
+            let _ = writeln!(text, "  {}", port.bytes(span).escape_ascii());
         }
     }
-    let mut records = log.records(port).await?;
-    while let Some(record) = records.next(port).await? {
+    let mut records = log.records(port)?;
+    while let Some(record) = records.next(port)? {
         let provisional = if record.provisional { ", provisional" } else { "" };
-        port.lend(|scratch| {
-            writeln!(text, "record {}{provisional}: {}", record.lsn, record.bytes.of(scratch).escape_ascii())
-        })
-        .expect("a string");
+        let bytes = port.bytes(record.bytes).escape_ascii();
+        let _ = writeln!(text, "record {}{provisional}: {bytes}", record.lsn);
     }
     Ok(text)
 }
 
 fn read(mut flash: Vec<u8>) -> String {
-    let mut scratch = [0; 256];
-    let port = Port::new(&mut scratch);
-    run(&mut flash, &port, &mut 0, describe(&port)).expect("an image is read, and nothing is written")
+    describe(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: 0 }))
+        .expect("an image is read, and nothing is written")
 }
 
 fn golden() -> PathBuf {

@@ -6,7 +6,6 @@ use strandline_core::media::nor::{Geometry, GeometryError, Options, Policy};
 use strandline_core::types::StoreId;
 
 use crate::Error;
-use crate::medium::Medium;
 
 /// How a log is to be kept. The driver's error is `E`.
 #[derive(Debug)]
@@ -57,25 +56,32 @@ impl<E> Config<E> {
     }
 
     /// The sizes of a partition.
-    pub(crate) fn geometry<M: Medium<Error = E>>(
-        &self,
-        medium: &M,
-        partition: &Range<u32>,
-    ) -> Result<Geometry, Error<E>> {
+    pub(crate) fn geometry(&self, driver: Sizes, partition: &Range<u32>) -> Result<Geometry, Error<E>> {
         let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let (driver_word, driver_block) = (size(M::WRITE_SIZE.max(M::READ_SIZE)), size(M::ERASE_SIZE));
+        let (driver_word, driver_block) = (size(driver.word.max(driver.read)), size(driver.block));
         let word = if self.word_bytes == 0 { driver_word } else { self.word_bytes };
         let block = if self.block_bytes == 0 { driver_block } else { self.block_bytes };
-        if !word.is_multiple_of(size(M::WRITE_SIZE)) || !word.is_multiple_of(size(M::READ_SIZE)) {
+        if !word.is_multiple_of(size(driver.word)) || !word.is_multiple_of(size(driver.read)) {
             return Err(Error::Geometry(GeometryError::Word));
         }
         if block == 0 || !block.is_multiple_of(driver_block) {
             return Err(Error::Geometry(GeometryError::BlockBytes));
         }
         let whole = partition.start.is_multiple_of(block) && partition.end.is_multiple_of(block);
-        let inside = partition.end as usize <= medium.capacity();
+        let inside = partition.end as usize <= driver.capacity;
         let bytes = partition.end.checked_sub(partition.start).filter(|_| whole && inside);
         let bytes = bytes.ok_or(Error::Partition)?;
         Geometry::new(word, block, bytes.checked_div(block).unwrap_or_default()).map_err(Error::Geometry)
     }
+}
+
+/// Sizes of a driver, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Of what is programmed, and read, at once.
+    pub(crate) word: usize,
+    pub(crate) read: usize,
+    /// Of what is erased at once.
+    pub(crate) block: usize,
+    pub(crate) capacity: usize,
 }

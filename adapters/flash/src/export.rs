@@ -9,23 +9,19 @@
 //! The log may be written meanwhile: what is appended goes with the next session. What a start found last, and a cut may have
 //! torn, is not offered before something was written behind it.
 
-use core::pin::pin;
-
-pub use strandline_core::export::exporter::Refused;
 use strandline_core::export::exporter::{Exporter, Next, Offer};
-use strandline_core::media::nor::{self, Error as Refusal, Port};
 use strandline_core::types::{Lsn, StoreId};
 
-use crate::Error;
-use crate::handle::{Check, Done, Handle};
-use crate::medium::Medium;
+use super::ring::{self, Port};
+use super::{Log, NorFlash, twin};
+use crate::{Check, Error, Refused};
 
 /// An export of one log. It holds no record, and all of it may be lost: the host then goes on from where it is.
 #[derive(Debug)]
 pub struct Export {
     exporter: Exporter<Check>,
     /// Stands before the record that is likely to be read next.
-    reader: Option<nor::Records<Check>>,
+    reader: Option<ring::Records<Check>>,
 }
 
 impl Export {
@@ -51,14 +47,27 @@ impl Export {
     }
 }
 
-impl<M: Medium> Handle<'_, M> {
-    pub(crate) async fn export(&mut self, store: StoreId) -> Done<Export, M> {
+#[twin]
+impl<F: NorFlash> Log<'_, F> {
+    /// Prepares to hand the records over a link. `store` is the id that the log was opened with.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub async fn export(&mut self, store: StoreId) -> Result<Export, Error<F::Error>> {
         let offer = self.offered().await?;
         Ok(Export { exporter: Exporter::new(store, offer), reader: None })
     }
 
-    /// Builds the next chunk in `out`, which is as long as the link's unit, and says how many bytes it has.
-    pub(crate) async fn next_chunk(&mut self, export: &mut Export, out: &mut [u8]) -> Done<Option<usize>, M> {
+    /// Builds the next chunk of an export in `out`, which is as long as the link's unit (12 to 4000 bytes), and says how many
+    /// bytes it has; `None` when nothing is to be sent until a reply arrives.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub async fn next_chunk(
+        &mut self,
+        export: &mut Export,
+        out: &mut [u8],
+    ) -> Result<Option<usize>, Error<F::Error>> {
         loop {
             match export.exporter.next_chunk(out) {
                 Next::Idle => {
@@ -79,40 +88,43 @@ impl<M: Medium> Handle<'_, M> {
     }
 
     /// Reads the record and gives it to the exporter, or says that it is not there any more.
-    async fn feed(&mut self, export: &mut Export, lsn: Lsn, out: &mut [u8]) -> Done<bool, M> {
+    async fn feed(&mut self, export: &mut Export, lsn: Lsn, out: &mut [u8]) -> Result<bool, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(self.scratch);
-        let geometry = self.log.geometry();
-        let (log, kept) = (&self.log, export.reader.take());
-        let read = async {
-            if let Some(mut reader) = kept
-                && let Ok(Some(record)) = reader.next(&port).await
-                && record.lsn == lsn
-            {
-                return Ok::<_, Refusal>(Some((reader, record)));
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        // A reader that is dropped in the middle is of no more use.
+        if let Some(mut reader) = export.reader.take()
+            && let Ok(Some(record)) = reader.next(&mut port).await
+            && record.lsn == lsn
+        {
+            export.exporter.feed(lsn, port.bytes(record.bytes), out);
+            export.reader = Some(reader);
+            return Ok(true);
+        }
+        let found = match self.log.records_from(&mut port, lsn).await {
+            Ok(mut reader) => {
+                reader.next(&mut port).await.map(|record| record.map(|record| (reader, record)))
             }
-            let mut reader = log.records_from(&port, lsn).await?;
-            Ok(reader.next(&port).await?.map(|record| (reader, record)))
+            Err(error) => Err(error),
         };
-        let found = self.part.run(&port, geometry, pin!(read)).await?;
-        let Some((reader, record)) = found.filter(|(_, record)| record.lsn == lsn) else { return Ok(false) };
-        export.exporter.feed(lsn, port.bytes(record.bytes), out);
-        export.reader = Some(reader);
-        Ok(true)
+        if let Ok(Some((_, record))) = &found
+            && record.lsn == lsn
+        {
+            export.exporter.feed(lsn, port.bytes(record.bytes), out);
+        }
+        let found = self.part.done(found)?.filter(|(_, record)| record.lsn == lsn);
+        export.reader = found.map(|(reader, _)| reader);
+        Ok(export.reader.is_some())
     }
 
     /// The records that are there and will not change any more.
-    async fn offered(&mut self) -> Result<Offer, Error<M::Error>> {
+    async fn offered(&mut self) -> Result<Offer, Error<F::Error>> {
         self.ready().await?;
-        let port = Port::new(self.scratch);
-        let geometry = self.log.geometry();
-        let log = &self.log;
-        let oldest = async {
-            let mut reader = log.records_from(&port, Lsn(0)).await?;
-            reader.next(&port).await
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let oldest = match self.log.records_from(&mut port, Lsn(0)).await {
+            Ok(mut reader) => reader.next(&mut port).await,
+            Err(error) => Err(error),
         };
-        let oldest = self.part.run(&port, geometry, pin!(oldest)).await?;
-        let first = oldest.map_or(self.log.next_lsn(), |record| record.lsn);
+        let first = self.part.done(oldest)?.map_or(self.log.next_lsn(), |record| record.lsn);
         Ok(Offer { first, last: Lsn(self.log.durable().0.max(first.0.saturating_sub(1))) })
     }
 }

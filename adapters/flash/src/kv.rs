@@ -1,57 +1,65 @@
-//! The map of settings over a driver that blocks.
+//! The map of settings over a driver.
 
 use core::ops::Range;
 
-use embedded_storage::nor_flash::NorFlash;
 use serde::{Deserialize, Serialize};
 
-use crate::handle::MapHandle;
-use crate::medium::{Blocking, now};
-use crate::{Config, Error, Geometry};
+use super::part::Part;
+use super::ring::Port;
+use super::{Log, NorFlash, map, twin};
+use crate::record::aligned;
+use crate::{Check, Config, Error, Geometry};
 
-/// A map of settings on a partition of a flash, over a driver that blocks.
+/// A map of settings on a partition of a flash.
 ///
 /// It holds at most `BYTES` bytes in RAM: 2 for each entry, its key and its value, and an update beside what it replaces. Its
 /// partition needs three blocks more than twice those of a snapshot of all of it.
 pub struct Kv<'s, F: NorFlash, const BYTES: usize> {
-    handle: MapHandle<'s, Blocking<F>, BYTES>,
+    part: Part<F>,
+    scratch: &'s mut [u8],
+    map: map::Kv<Check, BYTES>,
 }
 
+#[twin]
 impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// Opens the map that is on a partition, or an empty one where all is erased. Nothing is written. It has a policy and a
     /// reserve of its own; the largest group of updates, and 64 bytes, must fit into the scratch.
     ///
     /// # Errors
-    /// As [`crate::Log::open`]; [`Error::Log`] with `TooFewBlocks`; [`Error::NotAMap`]; [`Error::MapFull`]: it was larger when it was
+    /// As [`Log::open`]; [`Error::Log`] with `TooFewBlocks`; [`Error::NotAMap`]; [`Error::MapFull`]: it was larger when it was
     /// written.
-    pub fn open(
+    pub async fn open(
         flash: F,
         partition: Range<u32>,
         config: Config<F::Error>,
         scratch: &'s mut [u8],
     ) -> Result<Self, Error<F::Error>> {
-        let handle = now(MapHandle::open(Blocking(flash), partition, config, scratch))?;
-        Ok(Self { handle })
+        let mut part = Part::new(flash, partition, &config)?;
+        let scratch = aligned(scratch);
+        let geometry = part.geometry();
+        let map = map::Kv::open(&mut Port::new(&mut *scratch, &mut part), geometry, config.store).await;
+        Ok(Self { map: part.done(map)?, part, scratch })
     }
 
     /// Erases the whole partition, whatever it holds, and opens the empty map on it.
     ///
     /// # Errors
     /// As [`Kv::open`].
-    pub fn format(
+    pub async fn format(
         flash: F,
         partition: Range<u32>,
         config: Config<F::Error>,
         scratch: &'s mut [u8],
     ) -> Result<Self, Error<F::Error>> {
-        let handle = now(MapHandle::format(Blocking(flash), partition, config, scratch))?;
-        Ok(Self { handle })
+        let again = Config { judge: config.judge, ..config };
+        let log = Log::format(flash, partition.clone(), config, &mut *scratch).await?;
+        Self::open(log.into_flash(), partition, again, scratch).await
     }
 
-    /// The value of a key. Where the last operation failed it is what that left: [`Kv::refresh`] reads again.
+    /// The value of a key. Where the last operation failed or was dropped it is what that left: [`Kv::refresh`] reads again.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.handle.map().get(key)
+        self.map.get(key)
     }
 
     /// The value of a key, as a type that was inserted with [`Kv::insert_value`].
@@ -59,12 +67,12 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// # Errors
     /// [`Error::OtherType`].
     pub fn value<'m, T: Deserialize<'m>>(&'m self, key: &[u8]) -> Result<Option<T>, Error<F::Error>> {
-        Ok(self.handle.map().value(key)?)
+        Ok(self.map.value(key)?)
     }
 
     /// All keys and values, the ones that were updated longest ago first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.handle.map().iter()
+        self.map.iter()
     }
 
     /// Gives a key a value. When this returns it is durable.
@@ -72,58 +80,75 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// # Errors
     /// [`Error::MapFull`], [`Error::BadEntry`], [`Error::Log`] with `TooLarge`: nothing was written. [`Error::Flash`]: the next
     /// update reads again, and tells.
-    pub fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error<F::Error>> {
-        now(self.handle.insert_all(&[(key, value)]))
+    pub async fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error<F::Error>> {
+        self.insert_all(&[(key, value)]).await
     }
 
     /// Gives several keys their values: all of them or none.
     ///
     /// # Errors
     /// As [`Kv::insert`].
-    pub fn insert_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error<F::Error>> {
-        now(self.handle.insert_all(pairs))
+    pub async fn insert_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error<F::Error>> {
+        self.refresh().await?;
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let done = self.map.insert_all(&mut port, pairs).await;
+        self.part.done(done)
     }
 
     /// Gives a key a value of any type that serde knows, in postcard's encoding.
     ///
     /// # Errors
     /// As [`Kv::insert`].
-    pub fn insert_value<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error<F::Error>> {
-        now(self.handle.insert_value(key, value))
+    pub async fn insert_value<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error<F::Error>> {
+        self.refresh().await?;
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let done = self.map.insert_value(&mut port, key, value).await;
+        self.part.done(done)
     }
 
     /// Removes a key, and says whether it was there.
     ///
     /// # Errors
     /// As [`Kv::insert`].
-    pub fn remove(&mut self, key: &[u8]) -> Result<bool, Error<F::Error>> {
-        now(self.handle.remove(key))
+    pub async fn remove(&mut self, key: &[u8]) -> Result<bool, Error<F::Error>> {
+        self.refresh().await?;
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let done = self.map.remove(&mut port, key).await;
+        self.part.done(done)
     }
 
-    /// Erases ahead in idle time, as [`crate::Log::maintain`] does.
+    /// Erases ahead in idle time, as [`Log::maintain`] does.
     ///
     /// # Errors
     /// [`Error::Flash`].
-    pub fn maintain(&mut self, within: u32) -> Result<(), Error<F::Error>> {
-        now(self.handle.maintain(within))
+    pub async fn maintain(&mut self, within: u32) -> Result<(), Error<F::Error>> {
+        self.refresh().await?;
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let done = self.map.maintain(&mut port, within).await;
+        self.part.done(done)
     }
 
-    /// Reads the map again if an operation of it failed.
+    /// Reads the map again if an operation of it failed or was dropped.
     ///
     /// # Errors
     /// As [`Kv::open`].
-    pub fn refresh(&mut self) -> Result<(), Error<F::Error>> {
-        now(self.handle.ready())
+    pub async fn refresh(&mut self) -> Result<(), Error<F::Error>> {
+        if !self.map.needs_reload() {
+            return Ok(());
+        }
+        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let done = self.map.reload(&mut port).await;
+        self.part.done(done)
     }
 
     /// The sizes of the partition.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
-        self.handle.map().geometry()
+        self.map.geometry()
     }
 
     /// The flash. Nothing is lost: whatever was acknowledged is on it.
     pub fn into_flash(self) -> F {
-        self.handle.into_medium().0
+        self.part.into_flash()
     }
 }

@@ -29,24 +29,66 @@
 #![doc = concat!("```\n", include_str!("../examples/ring.rs"), "\n```")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(clippy::duplicate_mod, reason = "operations on flash are one text, compiled with and without `async`")]
 
+#[path = "."]
+mod blocking {
+    use bisync_macros::internal_strip_async as twin;
+    use embedded_storage::nor_flash::NorFlash;
+    use strandline_core::kv::blocking as map;
+    use strandline_core::media::nor::blocking as ring;
+
+    mod export;
+    mod kv;
+    mod log;
+    mod part;
+
+    pub use export::Export;
+    pub use kv::Kv;
+    pub use log::{Backward, Log, Records, State};
+    pub use ring::Snapshot;
+}
+
+/// The log and the map over a driver that waits: the same text as what blocks.
+///
+/// To drop one of the futures is to lose power in it: the next operation mounts again by itself, and what was acknowledged is
+/// there. Futures are not `Send`: one task keeps the log.
 #[cfg(feature = "async")]
-pub mod asynch;
+#[path = "."]
+pub mod asynch {
+    use bisync_macros::internal_noop as twin;
+    use embedded_storage_async::nor_flash::NorFlash;
+    use strandline_core::kv::asynch as map;
+    use strandline_core::media::nor::asynch as ring;
+
+    mod export;
+    mod kv;
+    mod log;
+    mod part;
+
+    pub use export::Export;
+    pub use kv::Kv;
+    pub use log::{Backward, Log, Records, State};
+    pub use ring::Snapshot;
+}
+
 mod config;
 mod error;
-mod export;
-mod handle;
-mod kv;
-mod log;
-mod medium;
+mod record;
 mod shared;
 
+pub use blocking::{Backward, Export, Kv, Log, Records, Snapshot, State};
 pub use config::{Config, ReadFailure};
 pub use error::Error;
-pub use export::{Export, Refused};
-pub use handle::Record;
-pub use kv::Kv;
-pub use log::{Backward, Log, Records, State};
+pub use record::Record;
 pub use shared::Shared;
-pub use strandline_core::media::nor::{Error as Refusal, Geometry, GeometryError, Place, Policy, Snapshot};
+pub use strandline_core::export::exporter::Refused;
+pub use strandline_core::media::nor::{Error as Refusal, Geometry, GeometryError, Place, Policy};
 pub use strandline_core::types::{Lsn, StoreId};
+
+/// The checksum of the log. Which one it is does not show in the bytes.
+#[cfg(not(feature = "table"))]
+type Check = strandline_core::codec::check::BitwiseCheck;
+/// The checksum of the log. Which one it is does not show in the bytes.
+#[cfg(feature = "table")]
+type Check = strandline_core::codec::check::TableCheck;

@@ -11,7 +11,6 @@
 //! The sizes stand in the headers of the blocks. What a torn place is, is judged by `verify`, which opens the log as a device does.
 //! Exit code 0: intact, or an unfinished end; 1: damaged; 2: no dump of ours, or it can't be read.
 
-use core::pin::pin;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -19,9 +18,8 @@ use std::process::ExitCode;
 
 use strandline::HardwareCheck;
 use strandline::core::codec::frame::{Frame, Parsed};
-use strandline::core::media::nor::{
-    Error, Fault, Identity, Log, OpenHeader, Operation, Options, Policy, Port, Request,
-};
+use strandline::core::media::nor::blocking::{Driver, Log, Port};
+use strandline::core::media::nor::{Error, Fault, Identity, OpenHeader, Operation, Options, Policy, Request};
 
 use super::{EXIT_USAGE, inspect};
 
@@ -142,40 +140,49 @@ impl Dump {
     }
 
     fn verify(&self) -> Result<(), Error> {
+        let block_bytes = self.identity.geometry().block_bytes() as usize;
+        let mut image = Image { bytes: &self.bytes, block_bytes };
         let mut scratch = vec![0; 32 * 1024];
-        let port = Port::new(&mut scratch);
-        let read_only = |request: Request, bytes: &mut [u8]| {
-            let from = request.block as usize * self.identity.geometry().block_bytes() as usize;
-            let found =
-                self.bytes.get(from + request.offset as usize..).and_then(|rest| rest.get(..bytes.len()));
-            match found {
-                Some(found) if request.operation == Operation::Read => {
-                    bytes.copy_from_slice(found);
-                    Ok(())
-                }
-                _ => Err(Fault),
+        read_all(&mut Port::new(&mut scratch, &mut image), self.identity)
+    }
+}
+
+/// A dump as a medium that can only be read.
+struct Image<'b> {
+    bytes: &'b [u8],
+    block_bytes: usize,
+}
+
+impl Driver for Image<'_> {
+    fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault> {
+        let from = request.block as usize * self.block_bytes + request.offset as usize;
+        let found = self.bytes.get(from..).and_then(|rest| rest.get(..bytes.len()));
+        match found {
+            Some(found) if request.operation == Operation::Read => {
+                bytes.copy_from_slice(found);
+                Ok(())
             }
-        };
-        port.run(pin!(read_all(&port, self.identity)), read_only)
+            _ => Err(Fault),
+        }
     }
 }
 
 /// Reads the snapshot and every record, and tells what there is.
-async fn read_all(port: &Port<'_>, identity: Identity) -> Result<(), Error> {
+fn read_all(port: &mut Port<'_, impl Driver>, identity: Identity) -> Result<(), Error> {
     let options = Options { policy: Policy::Reject, reserve: 0 };
-    let log = Log::<HardwareCheck>::mount_image(port, identity, options).await?;
-    if let Some(mut state) = log.snapshot(port).await? {
+    let log = Log::<HardwareCheck>::mount_image(port, identity, options)?;
+    if let Some(mut state) = log.snapshot(port)? {
         let mut bytes = 0;
-        while let Some(span) = state.next(&log, port).await? {
-            bytes += port.lend(|scratch| span.of(scratch).len());
+        while let Some(span) = state.next(&log, port)? {
+            bytes += port.bytes(span).len();
         }
         println!("snapshot   {bytes} bytes, base LSN {}", state.base());
     }
     let (mut count, mut bytes, mut first, mut unsure) = (0_u64, 0, None, 0_u64);
-    let mut records = log.records(port).await?;
-    while let Some(record) = records.next(port).await? {
+    let mut records = log.records(port)?;
+    while let Some(record) = records.next(port)? {
         count += 1;
-        bytes += port.lend(|scratch| record.bytes.of(scratch).len());
+        bytes += port.bytes(record.bytes).len();
         first = first.or(Some(record.lsn));
         unsure += u64::from(record.provisional);
     }
@@ -208,31 +215,38 @@ mod tests {
     fn image() -> Vec<u8> {
         let geometry = Geometry::new(4, 512, 8).expect("sizes that can be used");
         let mut bytes = vec![0xff; 8 * 512];
-        let mut scratch = vec![0; 512];
-        let port = Port::new(&mut scratch);
-        let write = async {
+        let mut write = || {
+            let mut memory = Memory(&mut bytes);
+            let mut scratch = vec![0; 512];
+            let mut port = Port::new(&mut scratch, &mut memory);
             let options = Options { policy: Policy::DropOldest, reserve: 1 };
-            let mut log = Log::<HardwareCheck>::mount(&port, geometry, StoreId([7; 16]), options).await?;
-            log.append(&port, b"before").await?;
-            let mut snapshot = log.begin_snapshot(&port, 1).await?;
-            log.write_snapshot(&port, &mut snapshot, b"state").await?;
-            log.commit_snapshot(&port, snapshot).await?;
+            let mut log = Log::<HardwareCheck>::mount(&mut port, geometry, StoreId([7; 16]), options)?;
+            log.append(&mut port, b"before")?;
+            let mut snapshot = log.begin_snapshot(&mut port, 1)?;
+            log.write_snapshot(&mut port, &mut snapshot, b"state")?;
+            log.commit_snapshot(&mut port, snapshot)?;
             for number in 0..40_u64 {
-                log.append(&port, &number.to_le_bytes()).await?;
+                log.append(&mut port, &number.to_le_bytes())?;
             }
             Ok::<_, Error>(())
         };
-        let done = port.run(pin!(write), |request, span| {
+        write().expect("memory does not fail");
+        bytes
+    }
+
+    /// Blocks of 512 bytes.
+    struct Memory<'b>(&'b mut [u8]);
+
+    impl Driver for Memory<'_> {
+        fn carry_out(&mut self, request: Request, span: &mut [u8]) -> Result<(), Fault> {
             let at = request.block as usize * 512 + request.offset as usize;
             match request.operation {
-                Operation::Erase => bytes[at..at + 512].fill(0xff),
-                Operation::Program => bytes[at..at + span.len()].copy_from_slice(span),
-                Operation::Read => span.copy_from_slice(&bytes[at..at + span.len()]),
+                Operation::Erase => self.0[at..at + 512].fill(0xff),
+                Operation::Program => self.0[at..at + span.len()].copy_from_slice(span),
+                Operation::Read => span.copy_from_slice(&self.0[at..at + span.len()]),
             }
             Ok(())
-        });
-        done.expect("memory does not fail");
-        bytes
+        }
     }
 
     fn dump(bytes: &[u8]) -> Option<Dump> {

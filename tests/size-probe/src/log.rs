@@ -1,10 +1,9 @@
 //! What a firmware does that keeps a log: mount, read all records, append, maintain. With `snapshot`, also that.
 
-use core::pin::pin;
-
 use strandline_core::codec::check::BitwiseCheck;
 use strandline_core::lower::nor::{Step, lower};
-use strandline_core::media::nor::{Error, Fault, Geometry, Log, Options, Policy, Port, Request};
+use strandline_core::media::nor::blocking::{Driver, Log, Port};
+use strandline_core::media::nor::{Error, Fault, Geometry, Options, Policy, Request};
 use strandline_core::types::StoreId;
 
 type FlashLog = Log<BitwiseCheck>;
@@ -22,22 +21,19 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 pub extern "C" fn probe() -> u32 {
     let mut scratch = [0; 512];
-    let port = Port::new(&mut scratch);
     let Ok(geometry) = Geometry::new(4, 4096, 16) else { return 0 };
-    let mut driver = |request: Request, bytes: &mut [u8]| run(geometry, request, bytes);
-    port.run(pin!(keep(&port, geometry)), &mut driver).unwrap_or_default()
+    let mut flash = Flash(geometry);
+    keep(&mut Port::new(&mut scratch, &mut flash), geometry).unwrap_or_default()
 }
 
-async fn keep(port: &Port<'_>, geometry: Geometry) -> Result<u32, Error> {
+fn keep(port: &mut Port<'_, Flash>, geometry: Geometry) -> Result<u32, Error> {
     let options = Options { policy: Policy::DropOldest, reserve: 0 };
-    let mut log = FlashLog::mount(port, geometry, StoreId([7; 16]), options).await?;
-    let mut records = log.records(port).await?;
-    while let Some(record) = records.next(port).await? {
-        port.lend(|scratch| {
-            let bytes = record.bytes.of(scratch);
-            // SAFETY: a slice.
-            unsafe { replayed(bytes.as_ptr(), bytes.len()) }
-        });
+    let mut log = FlashLog::mount(port, geometry, StoreId([7; 16]), options)?;
+    let mut records = log.records(port)?;
+    while let Some(record) = records.next(port)? {
+        let bytes = port.bytes(record.bytes);
+        // SAFETY: a slice.
+        unsafe { replayed(bytes.as_ptr(), bytes.len()) }
     }
     let mut appended = 0;
     let mut record = [0; 64];
@@ -45,39 +41,42 @@ async fn keep(port: &Port<'_>, geometry: Geometry) -> Result<u32, Error> {
         // SAFETY: 64 bytes are lent.
         let len = unsafe { next_record(record.as_mut_ptr()) };
         let Some(bytes) = record.get(..len) else { return Ok(appended) };
-        log.append(port, bytes).await?;
-        log.maintain(port, 128).await?;
+        log.append(port, bytes)?;
+        log.maintain(port, 128)?;
         #[cfg(feature = "snapshot")]
         if appended % 64 == 63 {
-            snapshot(&mut log, port, bytes).await?;
+            snapshot(&mut log, port, bytes)?;
         }
         appended += 1;
     }
 }
 
 #[cfg(feature = "snapshot")]
-async fn snapshot(log: &mut FlashLog, port: &Port<'_>, state: &[u8]) -> Result<(), Error> {
-    if let Some(mut reader) = log.snapshot(port).await? {
-        while let Some(part) = reader.next(log, port).await? {
-            port.lend(|scratch| {
-                let bytes = part.of(scratch);
-                // SAFETY: a slice.
-                unsafe { replayed(bytes.as_ptr(), bytes.len()) }
-            });
+fn snapshot(log: &mut FlashLog, port: &mut Port<'_, Flash>, state: &[u8]) -> Result<(), Error> {
+    if let Some(mut reader) = log.snapshot(port)? {
+        while let Some(part) = reader.next(log, port)? {
+            let bytes = port.bytes(part);
+            // SAFETY: a slice.
+            unsafe { replayed(bytes.as_ptr(), bytes.len()) }
         }
     }
-    let mut snapshot = log.begin_snapshot(port, 1).await?;
-    log.write_snapshot(port, &mut snapshot, state).await?;
-    log.commit_snapshot(port, snapshot).await
+    let mut snapshot = log.begin_snapshot(port, 1)?;
+    log.write_snapshot(port, &mut snapshot, state)?;
+    log.commit_snapshot(port, snapshot)
 }
 
-fn run(geometry: Geometry, request: Request, bytes: &mut [u8]) -> Result<(), Fault> {
-    let done = match lower(request, geometry) {
-        Step::Erase { from, to } => flash_erase(from, to),
-        // SAFETY: a slice.
-        Step::Program { address } => unsafe { flash_program(address, bytes.as_ptr(), bytes.len()) },
-        // SAFETY: a slice.
-        Step::Read { address } => unsafe { flash_read(address, bytes.as_mut_ptr(), bytes.len()) },
-    };
-    if done { Ok(()) } else { Err(Fault) }
+/// The flash, by the sizes of the partition.
+struct Flash(Geometry);
+
+impl Driver for Flash {
+    fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault> {
+        let done = match lower(request, self.0) {
+            Step::Erase { from, to } => flash_erase(from, to),
+            // SAFETY: a slice.
+            Step::Program { address } => unsafe { flash_program(address, bytes.as_ptr(), bytes.len()) },
+            // SAFETY: a slice.
+            Step::Read { address } => unsafe { flash_read(address, bytes.as_mut_ptr(), bytes.len()) },
+        };
+        if done { Ok(()) } else { Err(Fault) }
+    }
 }

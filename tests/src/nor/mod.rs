@@ -9,19 +9,19 @@
 
 mod flash;
 mod oracle;
+mod power;
 mod summary;
-
-use core::pin::pin;
 
 pub use flash::{Cut, Flash, Ticks};
 pub use oracle::Found;
 use oracle::found;
+use power::Watched;
+pub(crate) use power::{End, Powered};
 pub use summary::Summary;
 
 use strandline_core::codec::check::TableCheck;
-use strandline_core::media::nor::{
-    Error, Fault, Geometry, Log, Operation, Options, Output, Policy, Port, Request,
-};
+use strandline_core::media::nor::asynch::{Log, Port};
+use strandline_core::media::nor::{Error, Geometry, Options, Policy};
 use strandline_core::types::{Lsn, StoreId};
 
 use crate::chance::Chance;
@@ -137,6 +137,8 @@ pub struct World {
     pub setup: Setup,
     /// The medium.
     pub flash: Flash,
+    /// Lent to operations.
+    scratch: Vec<u8>,
     /// Records that were acknowledged, by LSN - 1.
     acknowledged: Vec<Vec<u8>>,
     /// What may stand behind them, instead of nothing.
@@ -157,18 +159,6 @@ pub struct World {
     transcript: Option<Vec<String>>,
 }
 
-enum End {
-    Cut,
-    Dropped,
-    Broken(String),
-}
-
-impl From<Cut> for End {
-    fn from(Cut: Cut) -> Self {
-        Self::Cut
-    }
-}
-
 fn broken<T>(text: impl Into<String>) -> Result<T, End> {
     Err(End::Broken(text.into()))
 }
@@ -187,6 +177,7 @@ impl World {
         Self {
             setup,
             flash,
+            scratch: vec![0; setup.scratch],
             acknowledged: Vec::new(),
             maybe: Vec::new(),
             suffix: Vec::new(),
@@ -205,12 +196,10 @@ impl World {
     /// # Errors
     /// The promise that was broken.
     pub fn live(&mut self, writes: usize, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
-        let mut scratch = vec![0; self.setup.scratch];
-        let port = Port::new(&mut scratch);
-        let mut log = self.start(&port, summary)?;
+        let mut log = self.start(summary)?;
         for _ in 0..writes {
-            match self.write(&mut log, &port, chance, summary) {
-                Ok(()) => self.check_now(&log, &port)?,
+            match self.write(&mut log, chance, summary) {
+                Ok(()) => self.check_now(&log)?,
                 Err(End::Cut) => {
                     self.interruptions += 1;
                     break;
@@ -218,7 +207,7 @@ impl World {
                 Err(End::Dropped) => {
                     summary.interrupted += 1;
                     self.interruptions += 1;
-                    log = self.start(&port, summary)?;
+                    log = self.start(summary)?;
                 }
                 Err(End::Broken(broken)) => return Err(broken),
             }
@@ -227,37 +216,31 @@ impl World {
         self.flash.violations.pop().map_or(Ok(()), Err)
     }
 
-    fn write(
-        &mut self,
-        log: &mut NorLog,
-        port: &Port<'_>,
-        chance: &mut Chance,
-        summary: &mut Summary,
-    ) -> Result<(), End> {
+    fn write(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
         match chance.below(if self.setup.snapshots { 12 } else { 8 }) {
-            0 | 1 => self.maintain(log, port, chance),
-            2 => self.append(log, port, chance.between(2, 5), chance, summary),
-            8 => self.trim(log, port, chance, summary),
-            9 => self.snapshot(log, port, chance, summary),
-            _ => self.append(log, port, 1, chance, summary),
+            0 | 1 => self.maintain(log, chance),
+            2 => self.append(log, chance.between(2, 5), chance, summary),
+            8 => self.trim(log, chance, summary),
+            9 => self.snapshot(log, chance, summary),
+            _ => self.append(log, 1, chance, summary),
         }
     }
 
     /// Mounts twice, reads everything twice, and compares.
-    fn start(&mut self, port: &Port<'_>, summary: &mut Summary) -> Result<NorLog, String> {
+    fn start(&mut self, summary: &mut Summary) -> Result<NorLog, String> {
         summary.states += 1;
         let acknowledged = self.acknowledged.len();
         self.interruptions += u64::from(self.interruptions > 0);
         self.tell(|_| format!("boot with {acknowledged} acknowledged"));
         let before = self.flash.ticks.done;
         let refused = |error| format!("refused after a plain cut: {error:?}");
-        let first = self.mount(port).map_err(refused)?;
-        let found = self.read(&first, port)?;
-        let log = self.mount(port).map_err(refused)?;
-        if self.read(&log, port)? != found {
+        let first = self.mount().map_err(refused)?;
+        let found = self.read(&first)?;
+        let log = self.mount().map_err(refused)?;
+        if self.read(&log)? != found {
             return Err("a second mount finds other records".into());
         }
-        self.check_backward(&log, port, &found)?;
+        self.check_backward(&log, &found)?;
         if self.flash.ticks.done != before {
             return Err("a mount has written".into());
         }
@@ -270,12 +253,11 @@ impl World {
     fn append(
         &mut self,
         log: &mut NorLog,
-        port: &Port<'_>,
         count: usize,
         chance: &mut Chance,
         summary: &mut Summary,
     ) -> Result<(), End> {
-        let most = log.max_record(port) as usize;
+        let most = self.setup.geometry.max_record(self.setup.scratch) as usize;
         let records: Vec<Vec<u8>> = (0..count).map(|_| self.record(most / count, chance)).collect();
         let mut all = self.suffix.clone();
         all.extend_from_slice(&records);
@@ -283,7 +265,7 @@ impl World {
         self.maybe.push(all);
         let lent: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         self.tell(|_| format!("append {:?}", lent.iter().map(|record| record.len()).collect::<Vec<_>>()));
-        match self.drive(port, log.append_all(port, &lent), chance)? {
+        match self.drive(chance, async |port| log.append_all(port, &lent).await)? {
             Ok(lsn) => {
                 self.acknowledge(&records);
                 summary.records += count as u64;
@@ -295,7 +277,7 @@ impl World {
             Err(Error::Full | Error::NeedsSnapshot) => {
                 self.maybe.truncate(before);
                 summary.full += 1;
-                self.make_room(log, port, chance, summary)
+                self.make_room(log, chance, summary)
             }
             Err(Error::TooLarge { .. }) if count > 1 => {
                 self.maybe.truncate(before);
@@ -306,13 +288,7 @@ impl World {
     }
 
     /// A full log is never stuck.
-    fn make_room(
-        &mut self,
-        log: &mut NorLog,
-        port: &Port<'_>,
-        chance: &mut Chance,
-        summary: &mut Summary,
-    ) -> Result<(), End> {
+    fn make_room(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
         if self.base.is_none() && self.found_base.is_none() {
             if self.setup.options.policy == Policy::DropOldest {
                 return broken("a ring that may drop is full");
@@ -321,9 +297,9 @@ impl World {
                 return Ok(());
             }
             let next = log.next_lsn();
-            self.trim_before(log, port, next, chance, summary)?;
+            self.trim_before(log, next, chance, summary)?;
         } else {
-            self.snapshot(log, port, chance, summary)?;
+            self.snapshot(log, chance, summary)?;
             if self.base != Some(log.next_lsn().0 - 1) {
                 return Ok(());
             }
@@ -334,7 +310,7 @@ impl World {
         let mut all = self.suffix.clone();
         all.push(vec![7]);
         self.maybe.push(all);
-        match self.drive(port, log.append(port, &[7]), chance)? {
+        match self.drive(chance, async |port| log.append(port, &[7]).await)? {
             Ok(_) => self.acknowledge(&[vec![7]]),
             Err(error) => return broken(format!("room was made, and still: {error:?}")),
         }
@@ -347,22 +323,15 @@ impl World {
         geometry.block_bytes() < 512 || geometry.word() > 8
     }
 
-    fn trim(
-        &mut self,
-        log: &mut NorLog,
-        port: &Port<'_>,
-        chance: &mut Chance,
-        summary: &mut Summary,
-    ) -> Result<(), End> {
+    fn trim(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
         let next = log.next_lsn().0;
         let before = if chance.one_in(2) { next } else { 1 + chance.below(next as usize) as u64 };
-        self.trim_before(log, port, Lsn(before), chance, summary)
+        self.trim_before(log, Lsn(before), chance, summary)
     }
 
     fn trim_before(
         &mut self,
         log: &mut NorLog,
-        port: &Port<'_>,
         before: Lsn,
         chance: &mut Chance,
         summary: &mut Summary,
@@ -371,7 +340,7 @@ impl World {
         self.tell(|_| format!("trim before {before}"));
         self.kept = self.kept.max(before);
         let small = self.is_small();
-        match self.drive(port, log.trim(port, Lsn(before)), chance)? {
+        match self.drive(chance, async |port| log.trim(port, Lsn(before)).await)? {
             Ok(oldest) => {
                 summary.trims += 1;
                 self.trimmed = oldest.0;
@@ -383,16 +352,10 @@ impl World {
         }
     }
 
-    fn snapshot(
-        &mut self,
-        log: &mut NorLog,
-        port: &Port<'_>,
-        chance: &mut Chance,
-        summary: &mut Summary,
-    ) -> Result<(), End> {
+    fn snapshot(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
         let blocks = chance.between(1, 3) as u32;
         self.tell(|_| format!("snapshot of {blocks} blocks"));
-        let mut snapshot = match self.drive(port, log.begin_snapshot(port, blocks), chance)? {
+        let mut snapshot = match self.drive(chance, async |port| log.begin_snapshot(port, blocks).await)? {
             Ok(snapshot) => snapshot,
             Err(Error::Full | Error::NeedsSnapshot | Error::TooFewBlocks { .. }) => return Ok(()),
             Err(error) => return broken(format!("begin a snapshot: {error:?}")),
@@ -403,7 +366,7 @@ impl World {
         for _ in 0..chance.below(4) {
             let mut bytes = vec![0; chance.below(160)];
             chance.fill(&mut bytes);
-            match self.drive(port, log.write_snapshot(port, &mut snapshot, &bytes), chance)? {
+            match self.drive(chance, async |port| log.write_snapshot(port, &mut snapshot, &bytes).await)? {
                 Ok(()) => state.extend_from_slice(&bytes),
                 Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned | Error::TooFewBlocks { .. }) => {
                     return Ok(());
@@ -411,14 +374,14 @@ impl World {
                 Err(error) => return broken(format!("write a snapshot: {error:?}")),
             }
             if chance.one_in(4) {
-                self.append(log, port, 1, chance, &mut Summary::default())?;
+                self.append(log, 1, chance, &mut Summary::default())?;
             }
         }
         if chance.one_in(8) {
             return Ok(());
         }
         self.states.push((base, state));
-        match self.drive(port, log.commit_snapshot(port, snapshot), chance)? {
+        match self.drive(chance, async |port| log.commit_snapshot(port, snapshot).await)? {
             Ok(()) => {
                 summary.snapshots += 1;
                 self.base = Some(base);
@@ -433,10 +396,10 @@ impl World {
         }
     }
 
-    fn maintain(&mut self, log: &mut NorLog, port: &Port<'_>, chance: &mut Chance) -> Result<(), End> {
+    fn maintain(&mut self, log: &mut NorLog, chance: &mut Chance) -> Result<(), End> {
         let within = chance.below(600) as u32;
         self.tell(|_| format!("maintain {within}"));
-        match self.drive(port, log.maintain(port, within), chance)? {
+        match self.drive(chance, async |port| log.maintain(port, within).await)? {
             Ok(()) => Ok(()),
             Err(error) => broken(format!("maintain: {error:?}")),
         }
@@ -475,73 +438,36 @@ impl World {
     /// Runs an operation on the medium until it is over, the power goes, or it is dropped.
     fn drive<T>(
         &mut self,
-        port: &Port<'_>,
-        operation: impl Future<Output = T>,
         chance: &mut Chance,
+        operation: impl AsyncFnOnce(&mut Port<'_, Powered<'_>>) -> T,
     ) -> Result<T, End> {
-        let mut operation = pin!(operation);
-        for _ in 0..MOST_REQUESTS {
-            let request = match port.poll(operation.as_mut()) {
-                Output::Done(value) => return Ok(value),
-                Output::Do(request) => request,
-            };
-            if self.setup.unclean_one_in.is_none() && chance.one_in(400) {
-                self.tell(|_| "dropped".into());
-                return Err(End::Dropped);
-            }
-            let (block, offset) = (request.block as usize, request.offset as usize);
-            if request.operation != Operation::Read {
-                self.tell(|ticks| format!("  {request:?} at {ticks:?}"));
-            }
-            port.lend(|scratch| {
-                let bytes = request.span(scratch);
-                match request.operation {
-                    Operation::Erase => self.flash.erase(block, chance),
-                    Operation::Program => self.flash.program(block, offset, bytes, chance),
-                    Operation::Read => {
-                        bytes.copy_from_slice(self.flash.read(block, offset, bytes.len()));
-                        Ok(())
-                    }
-                }
-            })?;
-            port.complete(Ok(()));
-        }
-        broken("an operation never ends")
+        let drops = self.setup.unclean_one_in.is_none();
+        let transcript = self.transcript.as_mut();
+        Powered::new(&mut self.flash, chance, drops, transcript).run(&mut self.scratch, operation)
     }
 
     /// Runs an operation that only reads.
-    fn look<T>(&self, port: &Port<'_>, operation: impl Future<Output = T>) -> T {
-        let mut requests = 0;
-        port.run(pin!(operation), |request: Request, bytes| {
-            requests += 1;
-            assert!(requests < MOST_REQUESTS, "an operation reads for ever");
-            if request.operation != Operation::Read {
-                return Err(Fault);
-            }
-            bytes.copy_from_slice(self.flash.read(
-                request.block as usize,
-                request.offset as usize,
-                bytes.len(),
-            ));
-            Ok(())
-        })
+    fn look<T>(&self, operation: impl AsyncFnOnce(&mut Port<'_, Watched<'_>>) -> T) -> T {
+        let mut scratch = self.scratch.clone();
+        Watched::new(&self.flash).run(&mut scratch, operation)
     }
 
     /// Mounts what is there.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn mount(&self, port: &Port<'_>) -> Result<NorLog, Error> {
+    pub fn mount(&self) -> Result<NorLog, Error> {
         let Setup { geometry, options, .. } = self.setup;
-        self.look(port, NorLog::mount(port, geometry, STORE, options))
+        self.look(async |port| NorLog::mount(port, geometry, STORE, options).await)
     }
 
     /// The snapshot and all records behind it.
     ///
     /// # Errors
     /// The damage that was found.
-    pub fn read(&self, log: &NorLog, port: &Port<'_>) -> Result<Found, String> {
-        self.look(port, found(log, port)).map_err(|error| format!("the log can't be read: {error:?}"))
+    pub fn read(&self, log: &NorLog) -> Result<Found, String> {
+        self.look(async |port| found(log, port).await)
+            .map_err(|error| format!("the log can't be read: {error:?}"))
     }
 
     fn tell(&mut self, line: impl FnOnce(Ticks) -> String) {
@@ -550,6 +476,3 @@ impl World {
         }
     }
 }
-
-/// Far more than the largest ring has words.
-const MOST_REQUESTS: usize = 200_000;

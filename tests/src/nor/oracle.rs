@@ -4,7 +4,8 @@
 //!  acknowledged records | one of the suffixes that may stand behind them        newest snapshot that was acknowledged, or a newer
 //! ```
 
-use strandline_core::media::nor::{Error, Policy, Port};
+use strandline_core::media::nor::asynch::{Driver, Port};
+use strandline_core::media::nor::{Error, Policy};
 
 use super::{NorLog, Summary, World};
 
@@ -19,11 +20,11 @@ pub struct Found {
 
 impl World {
     /// What is read now is what a start would find now.
-    pub(super) fn check_now(&self, log: &NorLog, port: &Port<'_>) -> Result<(), String> {
-        let found = self.read(log, port)?;
-        self.check_backward(log, port, &found)?;
-        let again = self.mount(port).map_err(|error| format!("refused without a cut: {error:?}"))?;
-        let mut then = self.read(&again, port)?;
+    pub(super) fn check_now(&self, log: &NorLog) -> Result<(), String> {
+        let found = self.read(log)?;
+        self.check_backward(log, &found)?;
+        let again = self.mount().map_err(|error| format!("refused without a cut: {error:?}"))?;
+        let mut then = self.read(&again)?;
         for (record, now) in then.records.iter_mut().zip(&found.records) {
             // A start can't know what this one proved.
             record.2 = now.2;
@@ -99,9 +100,9 @@ impl World {
         self.base = self.base.max(self.found_base);
     }
 
-    pub(super) fn check_backward(&self, log: &NorLog, port: &Port<'_>, found: &Found) -> Result<(), String> {
+    pub(super) fn check_backward(&self, log: &NorLog, found: &Found) -> Result<(), String> {
         let wanted: Vec<_> = found.records.iter().rev().cloned().collect();
-        let backward = self.look(port, backward(log, port, wanted.len()));
+        let backward = self.look(async |port| backward(log, port, wanted.len()).await);
         match backward {
             Ok(backward) if backward == wanted => Ok(()),
             other => Err(format!("backward: {other:02x?}, forward: {:02x?}", found.records)),
@@ -109,32 +110,36 @@ impl World {
     }
 }
 
-pub(super) async fn found(log: &NorLog, port: &Port<'_>) -> Result<Found, Error> {
+pub(super) async fn found(log: &NorLog, port: &mut Port<'_, impl Driver>) -> Result<Found, Error> {
     let mut snapshot = None;
     if let Some(mut reader) = log.snapshot(port).await? {
         let mut state = Vec::new();
         while let Some(span) = reader.next(log, port).await? {
-            port.lend(|scratch| state.extend_from_slice(span.of(scratch)));
+            state.extend_from_slice(port.bytes(span));
         }
         snapshot = Some((reader.base().0, state));
     }
     let mut records = Vec::new();
     let mut reader = log.records(port).await?;
     while let Some(record) = reader.next(port).await? {
-        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
+        let bytes = port.bytes(record.bytes).to_vec();
         records.push((record.lsn.0, bytes, record.provisional));
     }
     Ok(Found { snapshot, records })
 }
 
-async fn backward(log: &NorLog, port: &Port<'_>, most: usize) -> Result<Vec<(u64, Vec<u8>, bool)>, Error> {
+async fn backward(
+    log: &NorLog,
+    port: &mut Port<'_, impl Driver>,
+    most: usize,
+) -> Result<Vec<(u64, Vec<u8>, bool)>, Error> {
     let mut records = Vec::new();
     let mut reader = log.records_backward();
     while let Some(record) = reader.next(log, port).await? {
         if records.len() == most {
             break;
         }
-        let bytes = port.lend(|scratch| record.bytes.of(scratch).to_vec());
+        let bytes = port.bytes(record.bytes).to_vec();
         records.push((record.lsn.0, bytes, record.provisional));
     }
     Ok(records)

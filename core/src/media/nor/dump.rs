@@ -1,7 +1,7 @@
 //! Looks at the image of a partition, block by block and frame by frame: for tools.
 
 use super::header::{ERASE_PART, Erased, Open, Opened, identify, take_erased};
-use super::{Error, Geometry, Log, Options, Port, SNAPSHOT_SALT, Volume};
+use super::{Geometry, SNAPSHOT_SALT, Volume};
 use crate::codec::check::Checksum;
 use crate::codec::frame::{Framing, Parsed};
 use crate::types::Lsn;
@@ -78,15 +78,5 @@ impl Identity {
         let framing: Framing = self.0.framing::<C>(open.sequence ^ salt);
         let rest = block.get(offset as usize..).unwrap_or_default();
         framing.decode::<C>(rest, u64::from(offset), rest.len() as u64)
-    }
-}
-
-impl<C: Checksum> Log<C> {
-    /// Opens the log of an image, whosever it is.
-    ///
-    /// # Errors
-    /// As [`Log::mount`].
-    pub async fn mount_image(port: &Port<'_>, identity: Identity, options: Options) -> Result<Self, Error> {
-        Self::mount_volume(port, identity.0, options).await
     }
 }

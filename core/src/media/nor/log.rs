@@ -13,37 +13,17 @@
 
 use core::marker::PhantomData;
 
-use super::header::put;
-use super::port::{Port, short};
+use super::port::{Driver, Port, short};
 use super::reader::LONG_MEMBER;
 use super::ring::{For, program};
-use super::{Content, Error, Geometry, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, holds};
+use super::twin;
 use crate::codec::check::Checksum;
 use crate::codec::frame::{HEADER, Kind, Slot};
+use crate::media::nor::header::put;
+use crate::media::nor::{
+    Content, Error, Geometry, MANIFEST_BODY, Manifest, Options, Place, RESUME_BODY, Volume, holds,
+};
 use crate::types::Lsn;
-
-/// What happens when the ring is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Policy {
-    /// The oldest block is given up, but never the newest snapshot.
-    DropOldest,
-    /// Records are refused with [`Error::Full`].
-    Reject,
-    /// Records are refused with [`Error::NeedsSnapshot`].
-    AskForSnapshot,
-}
-
-/// How a log is to behave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Options {
-    /// What happens when the ring is full.
-    pub policy: Policy,
-    /// How many blocks are kept free for the next snapshot. With snapshots of this size there must be three more than twice as
-    /// many blocks.
-    pub reserve: u8,
-}
 
 /// A log that is open.
 #[derive(Debug)]
@@ -86,13 +66,14 @@ pub(super) enum State {
     Halted,
 }
 
+#[twin]
 impl<C: Checksum> Log<C> {
     /// Appends one record.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::NeedsSnapshot`], [`Error::TooLarge`]: nothing was written. [`Error::Medium`]: the next mount
     /// tells whether the record is there.
-    pub async fn append(&mut self, port: &Port<'_>, record: &[u8]) -> Result<Lsn, Error> {
+    pub async fn append(&mut self, port: &mut Port<'_, impl Driver>, record: &[u8]) -> Result<Lsn, Error> {
         self.append_all(port, &[record]).await
     }
 
@@ -100,7 +81,11 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// As [`Log::append`].
-    pub async fn append_all(&mut self, port: &Port<'_>, records: &[&[u8]]) -> Result<Lsn, Error> {
+    pub async fn append_all(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        records: &[&[u8]],
+    ) -> Result<Lsn, Error> {
         let most = self.max_record(port);
         let too_large = Error::TooLarge { most };
         let len = payload_bytes(records).filter(|len| *len <= most).ok_or(too_large)?;
@@ -115,7 +100,7 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// [`Error::NoSuchLsn`]: it is beyond the next one. [`Error::Full`]: cuts have used up the reserve.
-    pub async fn trim(&mut self, port: &Port<'_>, before: Lsn) -> Result<Lsn, Error> {
+    pub async fn trim(&mut self, port: &mut Port<'_, impl Driver>, before: Lsn) -> Result<Lsn, Error> {
         if before > self.next {
             return Err(Error::NoSuchLsn);
         }
@@ -129,7 +114,7 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// [`Error::Medium`].
-    pub async fn maintain(&mut self, port: &Port<'_>, within: u32) -> Result<(), Error> {
+    pub async fn maintain(&mut self, port: &mut Port<'_, impl Driver>, within: u32) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let empty = self.top < geometry.first();
         let left = geometry.block_bytes().saturating_sub(self.free);
@@ -159,7 +144,7 @@ impl<C: Checksum> Log<C> {
 
     /// The largest record or group that is taken, bytes.
     #[must_use]
-    pub fn max_record(&self, port: &Port<'_>) -> u32 {
+    pub fn max_record(&self, port: &mut Port<'_, impl Driver>) -> u32 {
         self.volume.geometry.max_record(port.capacity() as usize)
     }
 
@@ -198,7 +183,7 @@ impl<C: Checksum> Log<C> {
         done
     }
 
-    async fn erase_ahead(&mut self, port: &Port<'_>, next: u32) -> Result<(), Error> {
+    async fn erase_ahead(&mut self, port: &mut Port<'_, impl Driver>, next: u32) -> Result<(), Error> {
         if self.void > 0 {
             return self.clear(port).await;
         }
@@ -209,7 +194,7 @@ impl<C: Checksum> Log<C> {
 
     async fn write_records(
         &mut self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         records: &[&[u8]],
         len: u32,
         count: u8,
@@ -242,7 +227,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Where no block that was opened so far gives up the oldest one, because the policy was another, a manifest does.
-    async fn drop_oldest(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    async fn drop_oldest(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         let count = self.volume.geometry.block_count();
         let next = self.top.saturating_add(1);
         if self.drops() && next >= self.settled.floor.saturating_add(count) {
@@ -252,7 +237,7 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    async fn write_trim(&mut self, port: &Port<'_>, before: Lsn) -> Result<Lsn, Error> {
+    async fn write_trim(&mut self, port: &mut Port<'_, impl Driver>, before: Lsn) -> Result<Lsn, Error> {
         self.clear(port).await?;
         if self.top < self.volume.geometry.first() {
             return Ok(self.next);
@@ -281,7 +266,11 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Writes what may go, in the RESUME if that comes first.
-    pub(super) async fn write_manifest(&mut self, port: &Port<'_>, manifest: Manifest) -> Result<(), Error> {
+    pub(super) async fn write_manifest(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        manifest: Manifest,
+    ) -> Result<(), Error> {
         if !self.resumed {
             return self.resume(port, Some(manifest)).await;
         }
@@ -309,7 +298,12 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Seals the frame whose payload stands in the scratch and writes it. Says whether it is durable; if not, a RESUME is due.
-    async fn write_frame(&mut self, port: &Port<'_>, kind: Kind, payload: u32) -> Result<bool, Error> {
+    async fn write_frame(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        kind: Kind,
+        payload: u32,
+    ) -> Result<bool, Error> {
         let bytes = self.volume.geometry.frame_bytes(payload);
         let framing = self.volume.framing::<C>(self.head);
         let slot = Slot { offset: u64::from(self.free), lsn: self.next };
@@ -324,7 +318,11 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Programs the first bytes of the scratch behind the newest frame. Says whether they read back, if that is in doubt.
-    pub(super) async fn program(&mut self, port: &Port<'_>, bytes: u32) -> Result<bool, Error> {
+    pub(super) async fn program(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        bytes: u32,
+    ) -> Result<bool, Error> {
         let place = Place { sequence: self.head, offset: self.free };
         self.free = self.free.saturating_add(bytes);
         program::<C>(self.volume, port, place, bytes, self.proved).await

@@ -39,21 +39,53 @@
 mod dump;
 mod geometry;
 mod header;
-mod log;
-mod mount;
-mod port;
-mod reader;
-mod records;
-mod repair;
-mod ring;
-mod snapshot;
+mod options;
+mod request;
+
+/// Operations that block.
+#[path = "."]
+pub mod blocking {
+    use bisync_macros::internal_strip_async as twin;
+
+    mod log;
+    mod mount;
+    mod port;
+    mod reader;
+    mod records;
+    mod repair;
+    mod ring;
+    mod snapshot;
+
+    pub use log::Log;
+    pub use port::{Driver, Port};
+    pub use records::{Backward, Records};
+    pub use snapshot::{Snapshot, SnapshotReader};
+}
+
+/// Operations that wait: the same text.
+#[path = "."]
+pub mod asynch {
+    use bisync_macros::internal_noop as twin;
+
+    mod log;
+    mod mount;
+    mod port;
+    mod reader;
+    mod records;
+    mod repair;
+    mod ring;
+    mod snapshot;
+
+    pub use log::Log;
+    pub use port::{Driver, Port};
+    pub use records::{Backward, Records};
+    pub use snapshot::{Snapshot, SnapshotReader};
+}
 
 pub use dump::{BlockHeader, Identity, OpenHeader};
 pub use geometry::{Geometry, GeometryError};
-pub use log::{Log, Options, Policy};
-pub use port::{Fault, Lent, Operation, Output, Port, Request, Span};
-pub use records::{Backward, Record, Records};
-pub use snapshot::{Snapshot, SnapshotReader};
+pub use options::{Options, Policy};
+pub use request::{Fault, Operation, Record, Request, Span};
 
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::frame::{Framing, HEADER};

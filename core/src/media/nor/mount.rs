@@ -9,21 +9,23 @@
 //! Sequence numbers rise with the index up to the newest block, and belong to the lap before from there on. A header that does
 //! not verify looks like the end of that rise; what stands behind tells damage from an end.
 
-use super::header::{Erased, Open, Opened};
-use super::log::{Log, Options, Policy};
-use super::port::Port;
+use super::log::Log;
+use super::port::{Driver, Port};
 use super::reader::{Reader, header, verified};
-use super::{ERASED, Error, Geometry, Manifest, Place, Volume, holds};
+use super::twin;
 use crate::codec::check::Checksum;
+use crate::media::nor::header::{Erased, Open, Opened};
+use crate::media::nor::{ERASED, Error, Geometry, Identity, Manifest, Options, Place, Policy, Volume, holds};
 use crate::types::{Lsn, StoreId};
 
+#[twin]
 impl<C: Checksum> Log<C> {
     /// Opens the log of `store`. Nothing is written. A partition that is all erased is an empty log.
     ///
     /// # Errors
     /// The partition is another's or of other sizes, holds something else, or what was complete in it is damaged.
     pub async fn mount(
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         geometry: Geometry,
         store: StoreId,
         options: Options,
@@ -31,11 +33,23 @@ impl<C: Checksum> Log<C> {
         Self::mount_volume(port, Volume::new::<C>(geometry, store), options).await
     }
 
+    /// Opens the log of an image, whosever it is.
+    ///
+    /// # Errors
+    /// As [`Log::mount`].
+    pub async fn mount_image(
+        port: &mut Port<'_, impl Driver>,
+        identity: Identity,
+        options: Options,
+    ) -> Result<Self, Error> {
+        Self::mount_volume(port, identity.0, options).await
+    }
+
     /// Mounts again, after an operation that was dropped or failed.
     ///
     /// # Errors
     /// As [`Log::mount`]; the log is as it was.
-    pub async fn remount(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    pub async fn remount(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         let log = Self::mount_volume(port, self.volume, self.options).await?;
         // A snapshot that was begun before is void.
         *self = Self { snapshots: self.snapshots.wrapping_add(1), ..log };
@@ -43,7 +57,7 @@ impl<C: Checksum> Log<C> {
     }
 
     pub(super) async fn mount_volume(
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         volume: Volume,
         options: Options,
     ) -> Result<Self, Error> {
@@ -67,7 +81,7 @@ impl<C: Checksum> Log<C> {
     /// # Errors
     /// [`Error::Medium`], [`Error::NeedsScratch`].
     pub async fn format(
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         geometry: Geometry,
         store: StoreId,
         options: Options,
@@ -87,7 +101,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Reads the end of the log, which is in the newest block, or before blocks that are not open.
-    async fn find_tail(&mut self, port: &Port<'_>, newest: Open) -> Result<(), Error> {
+    async fn find_tail(&mut self, port: &mut Port<'_, impl Driver>, newest: Open) -> Result<(), Error> {
         let volume = self.volume;
         let first = volume.geometry.first();
         let mut open = newest;
@@ -125,7 +139,12 @@ impl<C: Checksum> Log<C> {
         self.judge_snapshot(port, newest.sequence, keep).await
     }
 
-    async fn read_to_end(&self, port: &Port<'_>, from: u32, head: u32) -> Result<Reader, Error> {
+    async fn read_to_end(
+        &self,
+        port: &mut Port<'_, impl Driver>,
+        from: u32,
+        head: u32,
+    ) -> Result<Reader, Error> {
         let mut reader = Reader::new(from, head);
         while reader.advance::<C>(self.volume, port).await?.is_some() {}
         Ok(reader)
@@ -142,7 +161,12 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Blocks between the head and the newest one are a snapshot if a manifest names them, and void if not.
-    async fn judge_snapshot(&mut self, port: &Port<'_>, newest: u32, keep: u32) -> Result<(), Error> {
+    async fn judge_snapshot(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        newest: u32,
+        keep: u32,
+    ) -> Result<(), Error> {
         if self.found.run > 0 && self.run_at(port, self.found.floor).await? < self.found.run {
             if self.found == self.settled {
                 return Err(Error::Corrupt(Place { sequence: self.found.floor, offset: 0 }));
@@ -170,7 +194,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// How many blocks from this one on hold a snapshot.
-    async fn run_at(&self, port: &Port<'_>, first: u32) -> Result<u32, Error> {
+    async fn run_at(&self, port: &mut Port<'_, impl Driver>, first: u32) -> Result<u32, Error> {
         let mut next = first;
         loop {
             match self.opened(port, next).await {
@@ -183,7 +207,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Damage to the header of the newest block would look like an end before it.
-    async fn check_behind(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    async fn check_behind(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         let volume = self.volume;
         let next = self.top.saturating_add(u32::from(self.void)).saturating_add(1);
         match header::<C>(volume, port, volume.geometry.block_of(next)).await?.1 {
@@ -215,7 +239,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// A frame of this number with something behind it was complete: its block was open, and its header is damaged.
-    async fn look_for_orphans(&self, port: &Port<'_>, sequence: u32) -> Result<(), Error> {
+    async fn look_for_orphans(&self, port: &mut Port<'_, impl Driver>, sequence: u32) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let mut place = Place { sequence, offset: geometry.frames_at() };
         while place.offset < geometry.block_bytes() {
@@ -240,7 +264,11 @@ fn check_options(geometry: Geometry, options: Options) -> Result<(), Error> {
 }
 
 /// The newest block that has an open part. A partition that has none must look erased.
-async fn newest<C: Checksum>(volume: Volume, port: &Port<'_>) -> Result<Option<Open>, Error> {
+#[twin]
+async fn newest<C: Checksum>(
+    volume: Volume,
+    port: &mut Port<'_, impl Driver>,
+) -> Result<Option<Open>, Error> {
     let count = volume.geometry.block_count();
     let Some(base) = opened::<C>(volume, port, 0).await? else {
         // The ring may just begin anew at block 0.
@@ -265,7 +293,12 @@ async fn newest<C: Checksum>(volume: Volume, port: &Port<'_>) -> Result<Option<O
 }
 
 /// What a block's open part says; an erase part that is another's refuses the whole partition.
-async fn opened<C: Checksum>(volume: Volume, port: &Port<'_>, block: u32) -> Result<Option<Open>, Error> {
+#[twin]
+async fn opened<C: Checksum>(
+    volume: Volume,
+    port: &mut Port<'_, impl Driver>,
+    block: u32,
+) -> Result<Option<Open>, Error> {
     match header::<C>(volume, port, block).await? {
         (Erased::OtherGeometry, _) => Err(Error::OtherGeometry),
         (Erased::OtherStore, _) => Err(Error::OtherStore),
@@ -277,10 +310,14 @@ async fn opened<C: Checksum>(volume: Volume, port: &Port<'_>, block: u32) -> Res
 }
 
 /// Nothing was ever opened: only the first block may hold anything, because a cut may have torn its beginning.
-async fn erased<C: Checksum>(volume: Volume, port: &Port<'_>) -> Result<Option<Open>, Error> {
+#[twin]
+async fn erased<C: Checksum>(
+    volume: Volume,
+    port: &mut Port<'_, impl Driver>,
+) -> Result<Option<Open>, Error> {
     for block in 1..volume.geometry.block_count() {
         let (erased, opened) = header::<C>(volume, port, block).await?;
-        let blank = port.lend(|scratch| scratch.iter().take(16).all(|byte| *byte == ERASED));
+        let blank = port.scratch().iter().take(16).all(|byte| *byte == ERASED);
         if opened != Opened::Blank || (erased == Erased::Absent && !blank) {
             return Err(Error::NotFormatted);
         }

@@ -1,103 +1,26 @@
 //! Where an operation and its driver meet: the lent scratch, and one request at a time.
 //!
 //! ```text
-//!  operation (async fn) ── erase, program, read ──► Port ──► driver ──► flash
-//!            ▲                                                 │
-//!            └──────────── poll() again ◄── complete() ────────┘
+//!  operation ── erase, program, read ──► Port ──► Driver ──► flash
+//!      ▲                                              │
+//!      └────────────── the scratch ◄──────────────────┘
 //! ```
 //!
-//! An operation of the log is an `async fn` that never waits for anything but its port. [`Port::poll`] runs it until it wants
-//! something of the medium, which comes out as a plain [`Request`]; the driver carries it out and says how it went. To drop the
-//! operation in between is the same as to lose power. Nothing here knows whether the driver blocks.
+//! An operation of the log waits for nothing but its port. To drop it while it waits is the same as to lose power.
 
-use core::cell::Cell;
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use super::twin;
+use crate::media::nor::Error;
+use crate::media::nor::request::{Fault, Operation, Request, Span};
 
-use super::Error;
-
-/// One operation of the flash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Erase the block.
-    Erase,
-    /// Program bytes of the scratch, whole words, in ascending order.
-    Program,
-    /// Read into the scratch.
-    Read,
-}
-
-/// What is asked of the medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// What to do.
-    pub operation: Operation,
-    /// Index of the block.
-    pub block: u32,
-    /// Bytes from its start, whole words; 0 for an erase.
-    pub offset: u32,
-    /// Where the bytes stand in the scratch.
-    pub start: u16,
-    /// How many bytes, whole words; 0 for an erase.
-    pub len: u16,
-}
-
-/// Bytes of the scratch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub(super) start: u16,
-    pub(super) len: u16,
-}
-
-impl Span {
-    /// The bytes, of the scratch that [`Port::lend`] lends.
-    #[must_use]
-    pub fn of(self, scratch: &[u8]) -> &[u8] {
-        let start = usize::from(self.start);
-        scratch.get(start..start + usize::from(self.len)).unwrap_or_default()
-    }
-}
-
-/// The medium failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault;
-
-/// What became of an operation.
-#[derive(Debug)]
-pub enum Output<T> {
-    /// Carry this out, then call [`Port::complete`] and [`Port::poll`] again.
-    Do(Request),
-    /// It is over.
-    Done(T),
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum Slot {
-    #[default]
-    Free,
-    Asked(Request),
-    Answered(Result<(), Fault>),
-}
-
-/// The scratch, taken out of its port.
-#[derive(Debug)]
-pub struct Lent<'p, 's> {
-    port: &'p Port<'s>,
-    scratch: &'s mut [u8],
-}
-
-impl Lent<'_, '_> {
-    /// The bytes that a request is about.
-    pub fn span(&mut self, request: Request) -> &mut [u8] {
-        request.span(self.scratch)
-    }
-}
-
-impl Drop for Lent<'_, '_> {
-    fn drop(&mut self) {
-        self.port.scratch.set(core::mem::take(&mut self.scratch));
-    }
+/// Carries requests out: one call is one operation of the flash.
+#[allow(async_fn_in_trait, reason = "of one twin only; one task keeps a log: its futures need not be Send")]
+#[twin]
+pub trait Driver {
+    /// Erases, programs `bytes`, or reads into `bytes`. When it returns, what it did is durable.
+    ///
+    /// # Errors
+    /// [`Fault`]: nothing more is written before the next mount.
+    async fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault>;
 }
 
 /// Which bytes of the medium stand at the start of the scratch.
@@ -119,104 +42,70 @@ pub(super) struct Range {
     pub(super) limit: u32,
 }
 
-/// The scratch and the request of one log.
-pub struct Port<'s> {
-    scratch: Cell<&'s mut [u8]>,
-    slot: Cell<Slot>,
-    window: Cell<Window>,
+/// The scratch and the driver of an operation.
+#[derive(Debug)]
+pub struct Port<'p, D> {
+    scratch: &'p mut [u8],
+    driver: &'p mut D,
+    window: Window,
 }
 
-impl<'s> Port<'s> {
+impl<'p, D> Port<'p, D> {
     /// Lends the scratch: what is read and what is programmed stands in it. More than 64 KiB are not used.
     #[must_use]
-    pub fn new(scratch: &'s mut [u8]) -> Self {
+    pub fn new(scratch: &'p mut [u8], driver: &'p mut D) -> Self {
         let most = scratch.len().min(usize::from(u16::MAX));
         let scratch = scratch.get_mut(..most).unwrap_or_default();
-        Self { scratch: Cell::new(scratch), slot: Cell::default(), window: Cell::default() }
-    }
-
-    /// Runs an operation of the log until it wants something of the medium, or is over.
-    pub fn poll<T>(&self, operation: Pin<&mut impl Future<Output = T>>) -> Output<T> {
-        match operation.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Output::Done(value),
-            Poll::Pending => match self.slot.get() {
-                Slot::Asked(request) => Output::Do(request),
-                // Not one of the log's operations: it waits for what nobody here can give. Reading nothing is harmless.
-                Slot::Free | Slot::Answered(_) => {
-                    Output::Do(Request { operation: Operation::Read, block: 0, offset: 0, start: 0, len: 0 })
-                }
-            },
-        }
-    }
-
-    /// Says how the request went.
-    pub fn complete(&self, result: Result<(), Fault>) {
-        self.slot.set(Slot::Answered(result));
-    }
-
-    /// Runs an operation to its end with a driver that blocks: it is called with each request and the bytes that are to be
-    /// programmed, or read into.
-    pub fn run<T>(
-        &self,
-        mut operation: Pin<&mut impl Future<Output = T>>,
-        mut driver: impl FnMut(Request, &mut [u8]) -> Result<(), Fault>,
-    ) -> T {
-        loop {
-            match self.poll(operation.as_mut()) {
-                Output::Done(value) => return value,
-                Output::Do(request) => {
-                    let result = self.lend(|scratch| driver(request, request.span(scratch)));
-                    self.complete(result);
-                }
-            }
-        }
-    }
-
-    /// The scratch, for as long as `borrow` runs.
-    pub fn lend<T>(&self, borrow: impl FnOnce(&mut [u8]) -> T) -> T {
-        let scratch = self.scratch.take();
-        let value = borrow(scratch);
-        self.scratch.set(scratch);
-        value
-    }
-
-    /// The scratch, for a driver that waits. It comes back when the guard is dropped.
-    pub fn borrow(&self) -> Lent<'_, 's> {
-        Lent { port: self, scratch: self.scratch.take() }
+        Self { scratch, driver, window: Window::default() }
     }
 
     /// The bytes of a record, or of a state.
-    pub fn bytes(&mut self, span: Span) -> &[u8] {
-        span.of(self.scratch.get_mut())
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        span.of(self.scratch)
+    }
+
+    /// The driver.
+    pub fn driver(&mut self) -> &mut D {
+        self.driver
     }
 
     /// Bytes that are lent.
-    pub(super) fn capacity(&self) -> u32 {
-        self.lend(|scratch| u32::try_from(scratch.len()).unwrap_or(u32::MAX))
+    pub(crate) fn capacity(&self) -> u32 {
+        u32::try_from(self.scratch.len()).unwrap_or(u32::MAX)
     }
 
-    /// The scratch for bytes that are not of the medium.
-    pub(super) fn lay<T>(&self, borrow: impl FnOnce(&mut [u8]) -> T) -> T {
+    /// What stands in the scratch.
+    pub(super) fn scratch(&self) -> &[u8] {
+        self.scratch
+    }
+
+    /// Fills the scratch with bytes that are not of the medium.
+    pub(super) fn lay<T>(&mut self, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         self.forget();
-        self.lend(borrow)
+        fill(self.scratch)
     }
 
     /// Whatever stood in the scratch of the medium is no longer believed.
-    pub(super) fn forget(&self) {
-        self.window.set(Window::default());
+    pub(super) fn forget(&mut self) {
+        self.window = Window::default();
     }
+}
 
+#[twin]
+impl<D: Driver> Port<'_, D> {
     /// Asks the medium, and waits.
-    pub(super) async fn ask(&self, request: Request) -> Result<(), Error> {
-        Ask { slot: &self.slot, request: Some(request) }.await.map_err(|Fault| Error::Medium)
+    pub(super) async fn ask(&mut self, request: Request) -> Result<(), Error> {
+        let bytes = request.span(self.scratch);
+        self.driver.carry_out(request, bytes).await.map_err(|Fault| Error::Medium)
     }
 
     /// Makes bytes of the medium stand in the scratch and says where they begin.
-    pub(super) async fn want(&self, word: u32, range: Range) -> Result<usize, Error> {
+    pub(super) async fn want(&mut self, word: u32, range: Range) -> Result<usize, Error> {
         if range.len == 0 {
             return Ok(0);
         }
-        let Window { block, offset, len } = self.window.get();
+        let Window { block, offset, len } = self.window;
         let len = u32::from(len);
         let inside = len > 0 && block == range.block && range.offset >= offset;
         let skipped = if inside { range.offset.saturating_sub(offset) } else { len };
@@ -230,7 +119,7 @@ impl<'s> Port<'s> {
             let bytes = crate::geometry::round_up(range.len, word);
             return Err(Error::NeedsScratch { bytes });
         }
-        self.lend(|scratch| slide(scratch, skipped as usize, 0, kept as usize));
+        slide(self.scratch, skipped as usize, 0, kept as usize);
         let from = range.offset.saturating_add(kept);
         let more = most.saturating_sub(kept).min(range.limit.saturating_sub(from));
         self.forget();
@@ -238,46 +127,9 @@ impl<'s> Port<'s> {
         self.ask(Request { operation: Operation::Read, block: range.block, offset: from, start, len: more })
             .await?;
         let len = start.saturating_add(more);
-        self.window.set(Window { block: range.block, offset: range.offset, len });
+        self.window = Window { block: range.block, offset: range.offset, len };
         // The block may end before what is wanted.
         if range.len > u32::from(len) { Err(Error::Medium) } else { Ok(0) }
-    }
-}
-
-impl Request {
-    /// The bytes of the scratch that it is about.
-    pub fn span<'b>(&self, scratch: &'b mut [u8]) -> &'b mut [u8] {
-        let start = usize::from(self.start);
-        scratch.get_mut(start..start + usize::from(self.len)).unwrap_or_default()
-    }
-}
-
-impl core::fmt::Debug for Port<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Port").field("slot", &self.slot).field("window", &self.window).finish_non_exhaustive()
-    }
-}
-
-struct Ask<'p> {
-    slot: &'p Cell<Slot>,
-    request: Option<Request>,
-}
-
-impl Future for Ask<'_> {
-    type Output = Result<(), Fault>;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(request) = self.request.take() {
-            self.slot.set(Slot::Asked(request));
-            return Poll::Pending;
-        }
-        match self.slot.get() {
-            Slot::Answered(result) => {
-                self.slot.set(Slot::Free);
-                Poll::Ready(result)
-            }
-            Slot::Free | Slot::Asked(_) => Poll::Pending,
-        }
     }
 }
 

@@ -10,14 +10,15 @@
 //!
 //! Invariants: records come out with dense LSNs, each once; what comes out verified at its own place.
 
-use super::header::{Open, Opened};
-use super::port::{Port, Range};
-use super::{
-    Content, ERASED, Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds,
-};
+use super::port::{Driver, Port, Range};
+use super::twin;
 use crate::codec::check::Checksum;
 use crate::codec::extent::Take;
 use crate::codec::frame::{HEADER, Kind, Short};
+use crate::media::nor::header::{Erased, OPEN_PART, Open, Opened, take_erased};
+use crate::media::nor::{
+    Content, ERASED, Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, RESUME_BODY, Volume, WITNESS, holds,
+};
 use crate::types::Lsn;
 
 /// A frame's content that has come out.
@@ -69,6 +70,7 @@ struct Frame {
     manifest: Manifest,
 }
 
+#[twin]
 impl Reader {
     /// Reads from the start of block `from` to the end of block `head`, both by sequence number.
     pub(super) fn new(from: u32, head: u32) -> Self {
@@ -98,7 +100,7 @@ impl Reader {
     pub(super) async fn advance<C: Checksum>(
         &mut self,
         volume: Volume,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
     ) -> Result<Option<Run>, Error> {
         loop {
             if self.at.offset == 0 {
@@ -121,7 +123,11 @@ impl Reader {
     }
 
     /// Reads a block's header. A block of a snapshot is passed over.
-    async fn enter<C: Checksum>(&mut self, volume: Volume, port: &Port<'_>) -> Result<(), Error> {
+    async fn enter<C: Checksum>(
+        &mut self,
+        volume: Volume,
+        port: &mut Port<'_, impl Driver>,
+    ) -> Result<(), Error> {
         let geometry = volume.geometry;
         let (_, opened) = header::<C>(volume, port, geometry.block_of(self.at.sequence)).await?;
         let Opened::Open(open) = opened else { return Err(Error::Corrupt(self.at)) };
@@ -231,7 +237,11 @@ impl Reader {
     }
 
     /// Looks at the words behind the last frame, one after the other, for a RESUME. Goes to it, or to the next block.
-    async fn search<C: Checksum>(&mut self, volume: Volume, port: &Port<'_>) -> Result<(), Error> {
+    async fn search<C: Checksum>(
+        &mut self,
+        volume: Volume,
+        port: &mut Port<'_, impl Driver>,
+    ) -> Result<(), Error> {
         let geometry = volume.geometry;
         let word = geometry.word();
         self.free = self.at.offset;
@@ -279,26 +289,26 @@ impl Reader {
 }
 
 /// What a block's header says: how often it was erased, and how it was opened.
+#[twin]
 pub(super) async fn header<C: Checksum>(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     block: u32,
-) -> Result<(super::header::Erased, Opened), Error> {
+) -> Result<(Erased, Opened), Error> {
     let geometry = volume.geometry;
     let range = Range { block, offset: 0, len: geometry.frames_at(), limit: geometry.frames_at() };
     let start = port.want(geometry.word(), range).await?;
-    Ok(port.lend(|scratch| {
-        let bytes = scratch.get(start..).unwrap_or_default();
-        let (erased, open) = bytes.split_at_checked(geometry.open_at() as usize).unwrap_or_default();
-        let open = open.get(..super::header::OPEN_PART as usize).unwrap_or_default();
-        (super::header::take_erased::<C>(volume, erased), Open::take::<C>(volume, block, open))
-    }))
+    let bytes = port.scratch().get(start..).unwrap_or_default();
+    let (erased, open) = bytes.split_at_checked(geometry.open_at() as usize).unwrap_or_default();
+    let open = open.get(..OPEN_PART as usize).unwrap_or_default();
+    Ok((take_erased::<C>(volume, erased), Open::take::<C>(volume, block, open)))
 }
 
 /// The byte that fills the word at a place, if one does, and the frame header that may begin there.
+#[twin]
 async fn look(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     place: Place,
 ) -> Result<(Option<u8>, Option<[u8; HEADER]>), Error> {
     let geometry = volume.geometry;
@@ -307,12 +317,10 @@ async fn look(
     let len = word.max(FRAME_HEADER).min(limit.saturating_sub(place.offset));
     let range = Range { block: geometry.block_of(place.sequence), offset: place.offset, len, limit };
     let start = port.want(word, range).await?;
-    Ok(port.lend(|scratch| {
-        let bytes = scratch.get(start..start + len as usize).unwrap_or_default();
-        let first = bytes.first().copied().unwrap_or(ERASED);
-        let filled = bytes.iter().take(word as usize).all(|byte| *byte == first);
-        (filled.then_some(first), bytes.first_chunk().copied())
-    }))
+    let bytes = port.scratch().get(start..start + len as usize).unwrap_or_default();
+    let first = bytes.first().copied().unwrap_or(ERASED);
+    let filled = bytes.iter().take(word as usize).all(|byte| *byte == first);
+    Ok((filled.then_some(first), bytes.first_chunk().copied()))
 }
 
 /// The end that a frame's header claims, if it looks like one of the log's and fits.
@@ -330,9 +338,10 @@ fn claim(volume: Volume, at: Place, header: &[u8; HEADER]) -> Option<u32> {
 }
 
 /// Bytes of a frame at a place if it verifies under a seed, and its header.
+#[twin]
 pub(super) async fn verified<C: Checksum>(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     place: Place,
     salt: u32,
     lead: u32,
@@ -357,18 +366,18 @@ pub(super) async fn verified<C: Checksum>(
         let range = Range { block, offset: at.saturating_sub(lead), len: lead.saturating_add(piece), limit };
         let start = port.want(geometry.word(), range).await? + lead as usize;
         let skipped = if at == place.offset { 4 } else { 0 };
-        crc = port.lend(|scratch| {
-            C::extend(crc, scratch.get(start + skipped..start + piece as usize).unwrap_or_default())
-        });
+        let bytes = port.scratch().get(start + skipped..start + piece as usize);
+        crc = C::extend(crc, bytes.unwrap_or_default());
         at = at.saturating_add(piece);
     }
     Ok((crc == short.crc).then_some((short, bytes)))
 }
 
 /// As [`look`], and keeps what stands in the scratch from `lead` bytes before.
+#[twin]
 async fn look_behind(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     place: Place,
     lead: u32,
 ) -> Result<(Option<u8>, Option<[u8; HEADER]>), Error> {
@@ -385,9 +394,10 @@ async fn look_behind(
 }
 
 /// The frame of the log at a place, if one verifies there. From `lead` bytes before it the scratch is kept, if there is room.
+#[twin]
 async fn frame<C: Checksum>(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     at: Place,
     lead: u32,
 ) -> Result<Option<Frame>, Error> {
@@ -403,10 +413,8 @@ async fn frame<C: Checksum>(
     let record = short.kind == Kind::Record as u8;
     // A single record needs no look inside.
     let start = if record { 0 } else { port.want(geometry.word(), range).await? };
-    let parsed = port.lend(|scratch| {
-        let payload = scratch.get(start + HEADER..start + HEADER + len as usize).unwrap_or_default();
-        content(&short, at, if record { &[] } else { payload })
-    });
+    let payload = port.scratch().get(start + HEADER..start + HEADER + len as usize).unwrap_or_default();
+    let parsed = content(&short, at, if record { &[] } else { payload });
     let Some((content, lsn, manifest)) = parsed else { return Err(Error::Newer(at)) };
     Ok(Some(Frame { seq: short.seq, bytes, content, lsn, manifest }))
 }

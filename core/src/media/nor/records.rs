@@ -5,23 +5,12 @@ use core::marker::PhantomData;
 use heapless::Deque;
 
 use super::log::Log;
-use super::port::{Port, Range, Span};
+use super::port::{Driver, Port, Range};
 use super::reader::{Reader, Run, member};
-use super::{Error, FRAME_HEADER, Volume, holds};
+use super::twin;
 use crate::codec::check::Checksum;
+use crate::media::nor::{Content, Error, FRAME_HEADER, Record, Span, Volume, holds};
 use crate::types::Lsn;
-
-/// A record, whose bytes stand in the scratch until the next operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its LSN.
-    pub lsn: Lsn,
-    /// It is in the last frame, and a cut may have torn that: the next start may not find it, unless something was written
-    /// since.
-    pub provisional: bool,
-    /// Where its bytes stand.
-    pub bytes: Span,
-}
 
 /// Reads records from the oldest to the newest. The log must not be written meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +27,13 @@ pub struct Records<C> {
     check: PhantomData<C>,
 }
 
+#[twin]
 impl<C: Checksum> Log<C> {
     /// Reads all records that a snapshot does not hold, or all that there are.
     ///
     /// # Errors
     /// [`Error::Medium`]; [`Error::Corrupt`].
-    pub async fn records(&self, port: &Port<'_>) -> Result<Records<C>, Error> {
+    pub async fn records(&self, port: &mut Port<'_, impl Driver>) -> Result<Records<C>, Error> {
         let since = match self.found.run {
             0 => Lsn(0),
             _ => self.opened(port, self.found.floor).await?.1.fence,
@@ -55,7 +45,11 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// As [`Log::records`].
-    pub async fn records_from(&self, port: &Port<'_>, lsn: Lsn) -> Result<Records<C>, Error> {
+    pub async fn records_from(
+        &self,
+        port: &mut Port<'_, impl Driver>,
+        lsn: Lsn,
+    ) -> Result<Records<C>, Error> {
         let from = self.block_with(port, lsn).await?;
         Ok(self.records_in(from, lsn))
     }
@@ -67,7 +61,7 @@ impl<C: Checksum> Log<C> {
     }
 
     fn records_in(&self, from: u32, since: Lsn) -> Records<C> {
-        let none = Run { lsn: Lsn(0), content: super::Content::default(), provisional: false };
+        let none = Run { lsn: Lsn(0), content: Content::default(), provisional: false };
         Records {
             volume: self.volume,
             reader: Reader::new(from, self.head),
@@ -80,12 +74,13 @@ impl<C: Checksum> Log<C> {
     }
 }
 
+#[twin]
 impl<C: Checksum> Records<C> {
     /// The next record.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Newer`], [`Error::Medium`]; [`Error::NeedsScratch`] if it does not fit.
-    pub async fn next(&mut self, port: &Port<'_>) -> Result<Option<Record>, Error> {
+    pub async fn next(&mut self, port: &mut Port<'_, impl Driver>) -> Result<Option<Record>, Error> {
         loop {
             while self.member < self.run.content.count {
                 let record = record(self.volume, port, &self.run, self.member).await?;
@@ -104,7 +99,13 @@ impl<C: Checksum> Records<C> {
 }
 
 /// Brings one record of a frame into the scratch.
-async fn record(volume: Volume, port: &Port<'_>, run: &Run, number: u8) -> Result<Record, Error> {
+#[twin]
+async fn record(
+    volume: Volume,
+    port: &mut Port<'_, impl Driver>,
+    run: &Run,
+    number: u8,
+) -> Result<Record, Error> {
     let Run { lsn, content, provisional } = *run;
     let geometry = volume.geometry;
     let lead = FRAME_HEADER.saturating_add(content.lead());
@@ -121,8 +122,8 @@ async fn record(volume: Volume, port: &Port<'_>, run: &Run, number: u8) -> Resul
     if !content.is(holds::GROUP) {
         return Ok(whole(u16::try_from(start).map_err(|_| corrupt)?, content.len));
     }
-    let found = port.lend(|scratch| {
-        let mut rest = scratch.get(start..start + usize::from(content.len))?;
+    let found = port.scratch().get(start..start + usize::from(content.len)).and_then(|records| {
+        let mut rest = records;
         for _ in 0..number {
             rest = member(rest)?.1;
         }
@@ -144,6 +145,7 @@ pub struct Backward {
     runs: Deque<Run, 16>,
 }
 
+#[twin]
 impl Backward {
     /// The next older record.
     ///
@@ -152,7 +154,7 @@ impl Backward {
     pub async fn next<C: Checksum>(
         &mut self,
         log: &Log<C>,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
     ) -> Result<Option<Record>, Error> {
         let lsn = Lsn(self.next.0.saturating_sub(1));
         if self.runs.back().is_none_or(|run| run.lsn > lsn) {
@@ -171,7 +173,12 @@ impl Backward {
         Ok(Some(Record { provisional: record.provisional && !log.resumed, ..record }))
     }
 
-    async fn find<C: Checksum>(&mut self, log: &Log<C>, port: &Port<'_>, lsn: Lsn) -> Result<(), Error> {
+    async fn find<C: Checksum>(
+        &mut self,
+        log: &Log<C>,
+        port: &mut Port<'_, impl Driver>,
+        lsn: Lsn,
+    ) -> Result<(), Error> {
         let mut reader = Reader::new(log.block_with(port, lsn).await?, log.head);
         while let Some(run) = reader.advance::<C>(log.volume, port).await? {
             if run.lsn > lsn {

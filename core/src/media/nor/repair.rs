@@ -7,19 +7,21 @@
 //!           | RECORD | torn ..... | witness |   | next block | RESUME: RECORD |
 //! ```
 
-use super::header::put;
 use super::log::{Log, lay_manifest};
-use super::port::{Operation, Port, Request, short};
+use super::port::{Driver, Port, short};
 use super::reader::verified;
 use super::ring::For;
-use super::{Content, Error, Manifest, Place, RESUME_BODY, WITNESS, holds};
+use super::twin;
 use crate::codec::check::Checksum;
 use crate::codec::frame::{HEADER, Kind, Slot};
+use crate::media::nor::header::put;
+use crate::media::nor::{Content, Error, Manifest, Operation, Place, RESUME_BODY, Request, WITNESS, holds};
 use crate::types::Lsn;
 
+#[twin]
 impl<C: Checksum> Log<C> {
     /// Erases blocks that are not open, the newest first.
-    pub(super) async fn clear(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    pub(super) async fn clear(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         while self.void > 0 {
             self.erase(port, self.top.saturating_add(u32::from(self.void))).await?;
             self.void = self.void.saturating_sub(1);
@@ -30,7 +32,11 @@ impl<C: Checksum> Log<C> {
 
     /// The one repair: goes on behind whatever stands at the end of the log, with what the last frame held, and with a newer
     /// manifest if one is given.
-    pub(super) async fn resume(&mut self, port: &Port<'_>, newer: Option<Manifest>) -> Result<(), Error> {
+    pub(super) async fn resume(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        newer: Option<Manifest>,
+    ) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let mut carried = self.last;
         if newer.is_some() {
@@ -70,7 +76,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Opens a block for a RESUME that has no room in the head: the next one, or the head again if it holds nothing that counts.
-    async fn open_anew(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    async fn open_anew(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         let geometry = self.volume.geometry;
         let next = self.may_open(self.top.saturating_add(1), For::Repair);
         // Where the last frame is about to be erased, the head holds none, and nothing rests on it yet.
@@ -98,7 +104,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Whether the head holds only copies of a frame that is still whole in a block before it: then that is the last one again.
-    async fn goes_back(&mut self, port: &Port<'_>) -> Result<bool, Error> {
+    async fn goes_back(&mut self, port: &mut Port<'_, impl Driver>) -> Result<bool, Error> {
         let from = self.last.from;
         let copied = from.sequence < self.head && self.head == self.top && !self.last.is(holds::MANIFEST);
         if !copied || verified::<C>(self.volume, port, from, 0, 0).await?.is_none() {
@@ -112,7 +118,7 @@ impl<C: Checksum> Log<C> {
     /// Brings what the last frame held into the scratch, behind burnt bytes and a RESUME's header.
     async fn lay_resume(
         &self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         carried: Content,
         manifest: Manifest,
         burn: u32,

@@ -5,12 +5,13 @@
 //!                           '--- 1: repair, 2: snapshot, 3 + reserve: records
 //! ```
 
-use super::header::{Erased, Open, Opened, put_erased, take_erased};
-use super::log::{Log, Policy};
-use super::port::{Operation, Port, Range, Request, short};
+use super::log::Log;
+use super::port::{Driver, Port, Range, short};
 use super::reader::header;
-use super::{Error, Manifest, Place, Volume};
+use super::twin;
 use crate::codec::check::Checksum;
+use crate::media::nor::header::{Erased, Open, Opened, put_erased, take_erased};
+use crate::media::nor::{Error, Manifest, Operation, Place, Policy, Request, Volume};
 use crate::types::Lsn;
 
 /// What a block is opened for.
@@ -24,6 +25,7 @@ pub(super) enum For {
     Repair,
 }
 
+#[twin]
 impl<C: Checksum> Log<C> {
     pub(super) fn fits(&self, bytes: u32) -> bool {
         // Behind a snapshot the log goes on in a new block.
@@ -39,7 +41,7 @@ impl<C: Checksum> Log<C> {
     }
 
     /// The newest block of the log that begins at or before this LSN, or the floor.
-    pub(super) async fn block_with(&self, port: &Port<'_>, lsn: Lsn) -> Result<u32, Error> {
+    pub(super) async fn block_with(&self, port: &mut Port<'_, impl Driver>, lsn: Lsn) -> Result<u32, Error> {
         // A block that holds no frame yet was opened for one that may have been torn: its fence may be wrong.
         let (mut low, mut high) = (self.found.floor, self.last.at.sequence.saturating_add(1));
         let mut run = 0;
@@ -57,7 +59,11 @@ impl<C: Checksum> Log<C> {
     }
 
     /// The header of a block that must be open under this number.
-    pub(super) async fn opened(&self, port: &Port<'_>, sequence: u32) -> Result<(Erased, Open), Error> {
+    pub(super) async fn opened(
+        &self,
+        port: &mut Port<'_, impl Driver>,
+        sequence: u32,
+    ) -> Result<(Erased, Open), Error> {
         let block = self.volume.geometry.block_of(sequence);
         match header::<C>(self.volume, port, block).await? {
             (erased, Opened::Open(open)) if open.sequence == sequence => Ok((erased, open)),
@@ -95,7 +101,12 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Opens the block behind the newest: for a snapshot, the one that begins with block `run`; else as the head.
-    pub(super) async fn open(&mut self, port: &Port<'_>, purpose: For, run: u32) -> Result<(), Error> {
+    pub(super) async fn open(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        purpose: For,
+        run: u32,
+    ) -> Result<(), Error> {
         if run == 0 {
             self.give_up_unnamed();
             self.clear(port).await?;
@@ -135,14 +146,18 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Erases a block and writes its erase part.
-    pub(super) async fn erase(&mut self, port: &Port<'_>, sequence: u32) -> Result<(), Error> {
+    pub(super) async fn erase(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        sequence: u32,
+    ) -> Result<(), Error> {
         self.erase_as(port, sequence, true).await
     }
 
     /// Erases a block; while the partition is being formatted, its erase part says so.
     pub(super) async fn erase_as(
         &mut self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         sequence: u32,
         finished: bool,
     ) -> Result<(), Error> {
@@ -168,9 +183,10 @@ impl<C: Checksum> Log<C> {
 }
 
 /// Programs the first bytes of the scratch and says whether they read back; if that is `sure`, they are not read.
+#[twin]
 pub(super) async fn program<C: Checksum>(
     volume: Volume,
-    port: &Port<'_>,
+    port: &mut Port<'_, impl Driver>,
     place: Place,
     bytes: u32,
     sure: bool,
@@ -182,12 +198,16 @@ pub(super) async fn program<C: Checksum>(
         start: 0,
         len: short(bytes),
     };
-    let digest = || port.lay(|scratch| C::extend(0, scratch.get(..bytes as usize).unwrap_or_default()));
-    let written = if sure { 0 } else { digest() };
+    let written = if sure { 0 } else { digest::<C>(port, bytes) };
     port.ask(request(Operation::Program)).await?;
     if sure {
         return Ok(true);
     }
     port.ask(request(Operation::Read)).await?;
-    Ok(digest() == written)
+    Ok(digest::<C>(port, bytes) == written)
+}
+
+/// Of the first bytes of the scratch.
+fn digest<C: Checksum>(port: &mut Port<'_, impl Driver>, bytes: u32) -> u32 {
+    port.lay(|scratch| C::extend(0, scratch.get(..bytes as usize).unwrap_or_default()))
 }

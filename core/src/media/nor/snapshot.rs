@@ -9,15 +9,16 @@
 //! A snapshot's frames are seeded with its blocks' sequence numbers and a salt. Its base is the LSN before the fence of its
 //! blocks. When it is named, everything before its first block may go, and the log goes on in a new block.
 
-use super::header::put;
 use super::log::Log;
-use super::port::{Port, Range, Span};
+use super::port::{Driver, Port, Range};
 use super::reader::verified;
 use super::ring::{For, program};
-use super::{Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, SNAPSHOT_SALT};
+use super::twin;
 use crate::codec::check::Checksum;
 use crate::codec::extent::Take;
 use crate::codec::frame::{HEADER, Kind, Slot};
+use crate::media::nor::header::put;
+use crate::media::nor::{Error, FRAME_HEADER, MANIFEST_BODY, Manifest, Place, SNAPSHOT_SALT, Span};
 use crate::types::Lsn;
 
 /// Bytes of the frame that ends a snapshot: base, bytes.
@@ -43,6 +44,7 @@ impl Snapshot {
     }
 }
 
+#[twin]
 impl<C: Checksum> Log<C> {
     /// Begins a snapshot of the state after the newest record. A record that is appended before it is committed makes it void:
     /// its blocks are erased when the next one is begun. `blocks` is how many there must be room for: each write takes 8 bytes
@@ -50,7 +52,11 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// [`Error::TooFewBlocks`]; [`Error::Full`]: there is no room for so many.
-    pub async fn begin_snapshot(&mut self, port: &Port<'_>, blocks: u32) -> Result<Snapshot, Error> {
+    pub async fn begin_snapshot(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        blocks: u32,
+    ) -> Result<Snapshot, Error> {
         self.check_blocks(blocks.max(1))?;
         self.begin()?;
         let done = self.make_room(port, blocks).await;
@@ -64,7 +70,7 @@ impl<C: Checksum> Log<C> {
     /// one was begun.
     pub async fn write_snapshot(
         &mut self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         snapshot: &mut Snapshot,
         state: &[u8],
     ) -> Result<(), Error> {
@@ -81,7 +87,11 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// As [`Log::write_snapshot`].
-    pub async fn commit_snapshot(&mut self, port: &Port<'_>, snapshot: Snapshot) -> Result<(), Error> {
+    pub async fn commit_snapshot(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        snapshot: Snapshot,
+    ) -> Result<(), Error> {
         self.begin()?;
         let done = self.name_snapshot(port, snapshot).await;
         self.end(done)
@@ -91,7 +101,7 @@ impl<C: Checksum> Log<C> {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Medium`].
-    pub async fn snapshot(&self, port: &Port<'_>) -> Result<Option<SnapshotReader>, Error> {
+    pub async fn snapshot(&self, port: &mut Port<'_, impl Driver>) -> Result<Option<SnapshotReader>, Error> {
         if self.found.run == 0 {
             return Ok(None);
         }
@@ -121,7 +131,7 @@ impl<C: Checksum> Log<C> {
         }
     }
 
-    async fn make_room(&mut self, port: &Port<'_>, blocks: u32) -> Result<Snapshot, Error> {
+    async fn make_room(&mut self, port: &mut Port<'_, impl Driver>, blocks: u32) -> Result<Snapshot, Error> {
         self.clear(port).await?;
         if !self.resumed {
             self.resume(port, None).await?;
@@ -155,7 +165,7 @@ impl<C: Checksum> Log<C> {
 
     async fn write_state(
         &mut self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         snapshot: &mut Snapshot,
         mut state: &[u8],
     ) -> Result<(), Error> {
@@ -178,7 +188,11 @@ impl<C: Checksum> Log<C> {
         Ok(())
     }
 
-    async fn name_snapshot(&mut self, port: &Port<'_>, mut snapshot: Snapshot) -> Result<(), Error> {
+    async fn name_snapshot(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        mut snapshot: Snapshot,
+    ) -> Result<(), Error> {
         let volume = self.volume;
         self.room(port, &mut snapshot, volume.geometry.frame_bytes(END_BODY)).await?;
         let Snapshot { first, base, bytes, .. } = snapshot;
@@ -192,7 +206,12 @@ impl<C: Checksum> Log<C> {
     }
 
     /// Sees to it that the snapshot's newest block has room for so many bytes, and says how much it has.
-    async fn room(&mut self, port: &Port<'_>, snapshot: &mut Snapshot, least: u32) -> Result<u32, Error> {
+    async fn room(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        snapshot: &mut Snapshot,
+        least: u32,
+    ) -> Result<u32, Error> {
         let geometry = self.volume.geometry;
         let newest = snapshot.number == self.snapshots && snapshot.at.sequence == self.top;
         if !newest || snapshot.base.next() != self.next {
@@ -209,7 +228,7 @@ impl<C: Checksum> Log<C> {
     /// Seals the frame whose payload stands in the scratch, writes it, and reads it back.
     async fn write_part(
         &self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         snapshot: &mut Snapshot,
         kind: Kind,
         payload: u32,
@@ -240,6 +259,7 @@ pub struct SnapshotReader {
     bytes: u32,
 }
 
+#[twin]
 impl SnapshotReader {
     /// The newest record that its state holds.
     #[must_use]
@@ -251,7 +271,11 @@ impl SnapshotReader {
     ///
     /// # Errors
     /// [`Error::Corrupt`]: it was whole when it was named. [`Error::Medium`]; [`Error::NeedsScratch`].
-    pub async fn next<C: Checksum>(&mut self, log: &Log<C>, port: &Port<'_>) -> Result<Option<Span>, Error> {
+    pub async fn next<C: Checksum>(
+        &mut self,
+        log: &Log<C>,
+        port: &mut Port<'_, impl Driver>,
+    ) -> Result<Option<Span>, Error> {
         let volume = log.volume;
         let geometry = volume.geometry;
         let corrupt = Error::Corrupt(self.at);
@@ -279,11 +303,9 @@ impl SnapshotReader {
             let range = Range { block, offset: self.at.offset, len: wanted, limit };
             let start = port.want(geometry.word(), range).await? + HEADER;
             if short.kind == Kind::End as u8 {
-                let whole = port.lend(|scratch| {
-                    let mut body = Take(scratch.get(start..)?);
-                    Some((Lsn(body.u64()?), body.u32()?))
-                });
-                return if whole == Some((self.base, self.bytes)) { Ok(None) } else { Err(corrupt) };
+                let mut body = Take(port.scratch().get(start..).unwrap_or_default());
+                let whole = body.u64() == Some(self.base.0) && body.u32() == Some(self.bytes);
+                return if whole { Ok(None) } else { Err(corrupt) };
             }
             if short.kind != Kind::Chunk as u8 {
                 return Err(Error::Newer(self.at));

@@ -12,6 +12,7 @@ use cortex_m::singleton;
 use cortex_m_rt::entry;
 use ekv::flash::PageID;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embedded_storage::nor_flash;
 use embedded_storage_async::nor_flash::{
     ErrorType, MultiwriteNorFlash, NorFlash, NorFlashErrorKind, ReadNorFlash,
 };
@@ -20,12 +21,13 @@ use sequential_storage::cache::Cache;
 use sequential_storage::map::{MapConfig, MapStorage};
 use sequential_storage::queue::{QueueConfig, QueueStorage};
 use strandline_firmware::stack::Paint;
-use strandline_flash::{Config, StoreId, asynch};
+use strandline_flash::{Config, Log, StoreId, asynch};
 
 #[entry]
 fn main() -> ! {
     let Some(cells) = singleton!(: [u8; CAPACITY] = [0xff; CAPACITY]) else { process::exit(1) };
-    let peers: [(&str, Run); 4] = [("queue", queue), ("map", map), ("ekv", database), ("ours", ours)];
+    let peers: [(&str, Run); 5] =
+        [("queue", queue), ("map", map), ("ekv", database), ("ours", ours), ("ours, async", ours_async)];
     for (name, run) in peers {
         cells.fill(0xff);
         let paint = Paint::new();
@@ -35,15 +37,38 @@ fn main() -> ! {
     process::exit(0)
 }
 
+/// Over a driver that blocks, where there is no future.
 #[inline(never)]
 fn ours(cells: &mut [u8; CAPACITY]) -> Option<Sizes> {
+    let mut scratch = [0; 128];
+    let config = Config::new(StoreId(*b"beside the peers"));
+    let mut log = Log::open(Part(cells), 0..CAPACITY as u32, config, &mut scratch).ok()?;
+    let handle = handle_of(&log);
+    for number in 0..RECORDS {
+        log.append(&record(number)).ok()?;
+        log.maintain(128).ok()?;
+    }
+    let mut records = log.records().ok()?;
+    let mut count = 0;
+    while records.next().ok()?.is_some() {
+        count += 1;
+    }
+    (count > RECORDS / 3).then_some(Sizes { handle, future: 0 })
+}
+
+/// Without the flash, and without what aligns it: a handle is a multiple of 8 bytes.
+fn handle_of<L>(log: &L) -> usize {
+    (size_of_val(log) - size_of::<Part<'_>>()) / 8 * 8
+}
+
+#[inline(never)]
+fn ours_async(cells: &mut [u8; CAPACITY]) -> Option<Sizes> {
     let mut scratch = [0; 128];
     let config = Config::new(StoreId(*b"beside the peers"));
     let mut future = 0;
     let opened = asynch::Log::open(Part(cells), 0..CAPACITY as u32, config, &mut scratch);
     let mut log = ready(largest(&mut future, opened))?.ok()?;
-    // Without the flash, and without what aligns it: a handle is a multiple of 8 bytes.
-    let handle = (size_of_val(&log) - size_of::<Part<'_>>()) / 8 * 8;
+    let handle = handle_of(&log);
     for number in 0..RECORDS {
         let record = record(number);
         ready(largest(&mut future, log.append(&record)))?.ok()?;
@@ -189,6 +214,32 @@ impl NorFlash for Part<'_> {
 }
 
 impl MultiwriteNorFlash for Part<'_> {}
+
+impl nor_flash::ReadNorFlash for Part<'_> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+        bytes.copy_from_slice(self.cells(offset as usize, bytes.len())?);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        CAPACITY
+    }
+}
+
+impl nor_flash::NorFlash for Part<'_> {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = BLOCK_BYTES;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+        self.cells(from as usize, (to - from) as usize).map(|cells| cells.fill(0xff))
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+        self.program(offset as usize, bytes)
+    }
+}
 
 impl ekv::flash::Flash for Part<'_> {
     type Error = NorFlashErrorKind;

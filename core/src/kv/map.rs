@@ -1,25 +1,14 @@
-//! A bounded map of settings over a log on NOR flash.
-//!
-//! ```text
-//!  entries  | key len | value len | key | value | key len ... |  staged update |      free      |
-//!           '------------------ live ------------------------'        │
-//!                        ▲                                            ├─► append ─► durable ─► live
-//!                        └── snapshot: these bytes, when the log is full of updates ◄──┘ refused
-//! ```
-//!
-//! The map is one run of bytes in RAM: entries back to back, so that small ones take little. An update is laid out behind them in
-//! the form in which it is logged, appended, and taken over when it is durable. Several updates are one record: all or nothing.
-//! A record holds updates as the map holds entries; one with `REMOVED` in its first byte has a key only.
-//!
-//! Invariant: between operations `entries` is what the log says. One that was dropped leaves that to [`Kv::reload`].
-//!
-//! It does not sort, and looks for a key from the start: for settings by the dozen.
+//! The map: its entries, and how an update becomes durable.
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use super::ring::{Driver, Log, Port};
+use super::twin;
 use crate::codec::check::Checksum;
-use crate::media::nor::{self, Geometry, Log, Options, Policy, Port};
+use crate::kv::Error;
+use crate::kv::update::{LONG, REMOVED, Update, place_of};
+use crate::media::nor::{self, Geometry, Options, Policy};
 use crate::types::StoreId;
 
 /// A map of at most `BYTES` bytes: 2 for each entry, 4 from values of 255 bytes on, its key and its value. An update needs its own
@@ -32,37 +21,19 @@ pub struct Kv<C, const BYTES: usize> {
     blocks: u32,
 }
 
-/// Why an operation of a map was refused or failed. What was acknowledged stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Error {
-    /// What the log said.
-    Log(nor::Error),
-    /// The entries and the update need more room than there is. Nothing was written.
-    Full,
-    /// The key is empty or longer than 127 bytes, or the value can't be encoded. Nothing was written.
-    BadEntry,
-    /// The value has another type.
-    OtherType,
-    /// The log holds something that is no update of a map.
-    NotAMap,
-}
-
-impl From<nor::Error> for Error {
-    fn from(error: nor::Error) -> Self {
-        Self::Log(error)
-    }
-}
-
+#[twin]
 impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     /// Opens the map on a partition: an empty one where all is erased. Nothing is written.
     ///
     /// # Errors
     /// As [`Log::mount`]; `TooFewBlocks` if the partition has no room for snapshots of the whole map; [`Error::NotAMap`];
     /// [`Error::Full`]: it was written as a larger map.
-    pub async fn open(port: &Port<'_>, geometry: Geometry, store: StoreId) -> Result<Self, Error> {
-        let blocks = snapshot_blocks(geometry, port, BYTES);
+    pub async fn open(
+        port: &mut Port<'_, impl Driver>,
+        geometry: Geometry,
+        store: StoreId,
+    ) -> Result<Self, Error> {
+        let blocks = snapshot_blocks(geometry, port.capacity(), BYTES);
         let needed = blocks.saturating_mul(2).saturating_add(3 + SPARE);
         let too_few = nor::Error::TooFewBlocks { needed };
         let reserve = u8::try_from(blocks.saturating_add(SPARE)).map_err(|_| too_few)?;
@@ -80,7 +51,7 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     ///
     /// # Errors
     /// As [`Kv::open`].
-    pub async fn reload(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    pub async fn reload(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         self.log.remount(port).await?;
         self.load(port).await
     }
@@ -119,7 +90,12 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::BadEntry`]: nothing was written. [`Error::Log`] with `Medium`: reload tells.
-    pub async fn insert(&mut self, port: &Port<'_>, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    pub async fn insert(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), Error> {
         self.insert_all(port, &[(key, value)]).await
     }
 
@@ -127,7 +103,11 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     ///
     /// # Errors
     /// As [`Kv::insert`].
-    pub async fn insert_all(&mut self, port: &Port<'_>, pairs: &[(&[u8], &[u8])]) -> Result<(), Error> {
+    pub async fn insert_all(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<(), Error> {
         let sure = self.log.durable().next() == self.log.next_lsn();
         if sure && pairs.iter().all(|(key, value)| self.get(key) == Some(value)) {
             return Ok(());
@@ -143,7 +123,7 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     /// As [`Kv::insert`].
     pub async fn insert_value<T: Serialize>(
         &mut self,
-        port: &Port<'_>,
+        port: &mut Port<'_, impl Driver>,
         key: &[u8],
         value: &T,
     ) -> Result<(), Error> {
@@ -156,7 +136,7 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     ///
     /// # Errors
     /// As [`Kv::insert`].
-    pub async fn remove(&mut self, port: &Port<'_>, key: &[u8]) -> Result<bool, Error> {
+    pub async fn remove(&mut self, port: &mut Port<'_, impl Driver>, key: &[u8]) -> Result<bool, Error> {
         if self.get(key).is_none() {
             return Ok(false);
         }
@@ -170,7 +150,7 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     ///
     /// # Errors
     /// As [`Log::maintain`].
-    pub async fn maintain(&mut self, port: &Port<'_>, within: u32) -> Result<(), Error> {
+    pub async fn maintain(&mut self, port: &mut Port<'_, impl Driver>, within: u32) -> Result<(), Error> {
         Ok(self.log.maintain(port, within).await?)
     }
 
@@ -180,26 +160,29 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
         self.log.geometry()
     }
 
-    async fn load(&mut self, port: &Port<'_>) -> Result<(), Error> {
+    async fn load(&mut self, port: &mut Port<'_, impl Driver>) -> Result<(), Error> {
         self.entries.clear();
         if let Some(mut state) = self.log.snapshot(port).await? {
             while let Some(span) = state.next(&self.log, port).await? {
-                let fits = port.lend(|scratch| self.entries.extend_from_slice(span.of(scratch)));
-                fits.map_err(|_| Error::Full)?;
+                self.entries.extend_from_slice(port.bytes(span)).map_err(|_| Error::Full)?;
             }
         }
         let mut records = self.log.records(port).await?;
         while let Some(record) = records.next(port).await? {
             let live = self.entries.len();
-            let fits = port.lend(|scratch| self.entries.extend_from_slice(record.bytes.of(scratch)));
-            fits.map_err(|_| Error::Full)?;
+            self.entries.extend_from_slice(port.bytes(record.bytes)).map_err(|_| Error::Full)?;
             self.take_over(live)?;
         }
         Ok(())
     }
 
     /// Appends what is staged behind the live entries, and takes it over.
-    async fn commit(&mut self, port: &Port<'_>, live: usize, staged: Result<(), Error>) -> Result<(), Error> {
+    async fn commit(
+        &mut self,
+        port: &mut Port<'_, impl Driver>,
+        live: usize,
+        staged: Result<(), Error>,
+    ) -> Result<(), Error> {
         let done = match staged {
             Ok(()) => self.append(port, live).await,
             refused => refused,
@@ -211,7 +194,7 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
         self.take_over(live)
     }
 
-    async fn append(&mut self, port: &Port<'_>, live: usize) -> Result<(), Error> {
+    async fn append(&mut self, port: &mut Port<'_, impl Driver>, live: usize) -> Result<(), Error> {
         let (entries, update) = self.entries.split_at_checked(live).unwrap_or_default();
         match self.log.append(port, update).await {
             Err(nor::Error::Full | nor::Error::NeedsSnapshot) => {}
@@ -287,51 +270,9 @@ impl<C: Checksum, const BYTES: usize> Kv<C, BYTES> {
     }
 }
 
-/// An entry, or the removal of one.
-struct Update<'b> {
-    key: &'b [u8],
-    value: Option<&'b [u8]>,
-}
-
-impl<'b> Update<'b> {
-    /// The first update, and the rest.
-    fn parse(bytes: &'b [u8]) -> Option<(Self, &'b [u8])> {
-        let (key_len, rest) = bytes.split_first()?;
-        let key_bytes = usize::from(key_len & !REMOVED);
-        if key_bytes == 0 {
-            return None;
-        }
-        if key_len & REMOVED != 0 {
-            let (key, rest) = rest.split_at_checked(key_bytes)?;
-            return Some((Self { key, value: None }, rest));
-        }
-        let (len, rest) = rest.split_first()?;
-        let (value_bytes, rest) = match *len {
-            LONG => rest.split_first_chunk::<2>().map(|(len, rest)| (u16::from_le_bytes(*len), rest))?,
-            len => (u16::from(len), rest),
-        };
-        let (key, rest) = rest.split_at_checked(key_bytes)?;
-        let (value, rest) = rest.split_at_checked(usize::from(value_bytes))?;
-        Some((Self { key, value: Some(value) }, rest))
-    }
-}
-
-/// Where an entry stands, and how many bytes it takes.
-fn place_of(entries: &[u8], key: &[u8]) -> Option<(usize, usize)> {
-    let mut rest = entries;
-    while let Some((update, behind)) = Update::parse(rest) {
-        if update.key == key {
-            return Some((entries.len() - rest.len(), rest.len() - behind.len()));
-        }
-        rest = behind;
-    }
-    None
-}
-
 /// Blocks that a snapshot of so many bytes takes at most: it is written in frames of the scratch's size.
-fn snapshot_blocks(geometry: Geometry, port: &Port<'_>, bytes: usize) -> u32 {
-    let frame =
-        port.lend(|scratch| u32::try_from(scratch.len()).unwrap_or(u32::MAX)) & !(geometry.word() - 1);
+fn snapshot_blocks(geometry: Geometry, scratch: u32, bytes: usize) -> u32 {
+    let frame = scratch & !(geometry.word() - 1);
     let room = geometry.block_bytes().saturating_sub(geometry.frames_at());
     let (whole, part) = (room.checked_div(frame).unwrap_or(0), room.checked_rem(frame).unwrap_or(0));
     let most = whole * frame.saturating_sub(FRAME_BYTES) + part.saturating_sub(FRAME_BYTES);
@@ -341,10 +282,6 @@ fn snapshot_blocks(geometry: Geometry, port: &Port<'_>, bytes: usize) -> u32 {
 
 /// Blocks beside those of two snapshots and the log: each cut in a write that makes room may take one.
 const SPARE: u32 = 2;
-/// In the first byte of an update: the key is removed.
-const REMOVED: u8 = 0x80;
-/// In place of a value's length: two bytes of length follow.
-const LONG: u8 = 255;
 /// What a frame of a snapshot takes beside its bytes, without padding.
 const FRAME_BYTES: u32 = 8;
 /// The frame that ends a snapshot.
