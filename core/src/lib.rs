@@ -23,10 +23,10 @@
 //!
 //! `examples/by_hand.rs` is the whole of it with a map of vectors as the disk.
 //!
-//! NOR flash has no cache, so its log is a machine of its own over the same frames, [`media::nor::Log`]:
+//! NOR flash has no cache, so its log is a machine of its own over the same frames, [`media::nor`]:
 //!
 //! ```text
-//!  append, trim, snapshot, records (async fns) ─► Port ─► Request ─► lower ─► driver ─► flash
+//!  append, trim, snapshot, records ─► Port ─► Request ─► driver ─► lower ─► flash
 //! ```
 //!
 //! Modules, each importing only from its left: `types geometry table` ← [`codec`] (frames, checksums, headers) ← [`wal`],
@@ -38,7 +38,10 @@
 //! [`acknowledged`]: store::Store::acknowledged
 #![no_std]
 #![forbid(unsafe_code)]
-#![allow(clippy::duplicate_mod, reason = "operations on flash are one text, compiled with and without `async`")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "operations on flash are one text, compiled with and without `async`"
+)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "small numbers in tests"))]
 
 #[cfg(test)]

@@ -73,13 +73,13 @@ fn after_the_cut(port: &mut Port<'_, Bytes<'_>>) -> Result<(), Error> {
 
 fn script() -> Vec<u8> {
     let mut flash = vec![0xff; 6 * 256];
-    before_the_cut(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: usize::MAX }))
+    before_the_cut(&mut Port::new(&mut [0; 256], Bytes { flash: &mut flash, left: usize::MAX }))
         .expect("nothing fails");
     // The record's last word was never programmed, and the one before it is torn.
     let torn = flash.windows(4).position(|bytes| bytes == b"is t").expect("it was written");
     flash[torn + 1] = 0xff;
     flash[torn + 4..torn + 8].fill(0xff);
-    after_the_cut(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: usize::MAX }))
+    after_the_cut(&mut Port::new(&mut [0; 256], Bytes { flash: &mut flash, left: usize::MAX }))
         .expect("nothing fails");
     flash
 }
@@ -104,7 +104,7 @@ fn describe(port: &mut Port<'_, Bytes<'_>>) -> Result<String, Error> {
 }
 
 fn read(mut flash: Vec<u8>) -> String {
-    describe(&mut Port::new(&mut [0; 256], &mut Bytes { flash: &mut flash, left: 0 }))
+    describe(&mut Port::new(&mut [0; 256], Bytes { flash: &mut flash, left: 0 }))
         .expect("an image is read, and nothing is written")
 }
 

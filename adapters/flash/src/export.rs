@@ -12,7 +12,7 @@
 use strandline_core::export::exporter::{Exporter, Next, Offer};
 use strandline_core::types::{Lsn, StoreId};
 
-use super::ring::{self, Port};
+use super::ring;
 use super::{Log, NorFlash, twin};
 use crate::{Check, Error, Refused};
 
@@ -90,7 +90,7 @@ impl<F: NorFlash> Log<'_, F> {
     /// Reads the record and gives it to the exporter, or says that it is not there any more.
     async fn feed(&mut self, export: &mut Export, lsn: Lsn, out: &mut [u8]) -> Result<bool, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         // A reader that is dropped in the middle is of no more use.
         if let Some(mut reader) = export.reader.take()
             && let Ok(Some(record)) = reader.next(&mut port).await
@@ -111,7 +111,7 @@ impl<F: NorFlash> Log<'_, F> {
         {
             export.exporter.feed(lsn, port.bytes(record.bytes), out);
         }
-        let found = self.part.done(found)?.filter(|(_, record)| record.lsn == lsn);
+        let found = port.driver().done(found)?.filter(|(_, record)| record.lsn == lsn);
         export.reader = found.map(|(reader, _)| reader);
         Ok(export.reader.is_some())
     }
@@ -119,12 +119,12 @@ impl<F: NorFlash> Log<'_, F> {
     /// The records that are there and will not change any more.
     async fn offered(&mut self) -> Result<Offer, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let oldest = match self.log.records_from(&mut port, Lsn(0)).await {
             Ok(mut reader) => reader.next(&mut port).await,
             Err(error) => Err(error),
         };
-        let first = self.part.done(oldest)?.map_or(self.log.next_lsn(), |record| record.lsn);
+        let first = port.driver().done(oldest)?.map_or(self.log.next_lsn(), |record| record.lsn);
         Ok(Offer { first, last: Lsn(self.log.durable().0.max(first.0.saturating_sub(1))) })
     }
 }

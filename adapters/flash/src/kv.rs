@@ -5,7 +5,6 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::part::Part;
-use super::ring::Port;
 use super::{Log, NorFlash, map, twin};
 use crate::record::aligned;
 use crate::{Check, Config, Error, Geometry};
@@ -34,11 +33,12 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
         config: Config<F::Error>,
         scratch: &'s mut [u8],
     ) -> Result<Self, Error<F::Error>> {
-        let mut part = Part::new(flash, partition, &config)?;
+        let (mut part, geometry) = Part::new(flash, partition, &config)?;
         let scratch = aligned(scratch);
-        let geometry = part.geometry();
-        let map = map::Kv::open(&mut Port::new(&mut *scratch, &mut part), geometry, config.store).await;
-        Ok(Self { map: part.done(map)?, part, scratch })
+        let mut port = part.port(&mut *scratch, geometry);
+        let map = map::Kv::open(&mut port, geometry, config.store).await;
+        let map = port.driver().done(map)?;
+        Ok(Self { part, scratch, map })
     }
 
     /// Erases the whole partition, whatever it holds, and opens the empty map on it.
@@ -90,9 +90,9 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// As [`Kv::insert`].
     pub async fn insert_all(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<(), Error<F::Error>> {
         self.refresh().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.map.geometry());
         let done = self.map.insert_all(&mut port, pairs).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Gives a key a value of any type that serde knows, in postcard's encoding.
@@ -101,9 +101,9 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// As [`Kv::insert`].
     pub async fn insert_value<T: Serialize>(&mut self, key: &[u8], value: &T) -> Result<(), Error<F::Error>> {
         self.refresh().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.map.geometry());
         let done = self.map.insert_value(&mut port, key, value).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Removes a key, and says whether it was there.
@@ -112,9 +112,9 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// As [`Kv::insert`].
     pub async fn remove(&mut self, key: &[u8]) -> Result<bool, Error<F::Error>> {
         self.refresh().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.map.geometry());
         let done = self.map.remove(&mut port, key).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Erases ahead in idle time, as [`Log::maintain`] does.
@@ -123,9 +123,9 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
     /// [`Error::Flash`].
     pub async fn maintain(&mut self, within: u32) -> Result<(), Error<F::Error>> {
         self.refresh().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.map.geometry());
         let done = self.map.maintain(&mut port, within).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Reads the map again if an operation of it failed or was dropped.
@@ -136,9 +136,9 @@ impl<'s, F: NorFlash, const BYTES: usize> Kv<'s, F, BYTES> {
         if !self.map.needs_reload() {
             return Ok(());
         }
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.map.geometry());
         let done = self.map.reload(&mut port).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// The sizes of the partition.

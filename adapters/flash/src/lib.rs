@@ -29,7 +29,10 @@
 #![doc = concat!("```\n", include_str!("../examples/ring.rs"), "\n```")]
 #![no_std]
 #![forbid(unsafe_code)]
-#![allow(clippy::duplicate_mod, reason = "operations on flash are one text, compiled with and without `async`")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "operations on flash are one text, compiled with and without `async`"
+)]
 
 #[path = "."]
 mod blocking {

@@ -11,7 +11,7 @@ use core::ops::Range;
 use strandline_core::media::nor::{self, Error as Refusal, Geometry};
 use strandline_core::types::Lsn;
 
-use super::part::Part;
+use super::part::{Carrier, Part};
 use super::ring::{self, Port, Snapshot};
 use super::{NorFlash, twin};
 use crate::record::aligned;
@@ -42,12 +42,13 @@ impl<'s, F: NorFlash> Log<'s, F> {
         config: Config<F::Error>,
         scratch: &'s mut [u8],
     ) -> Result<Self, Error<F::Error>> {
-        let mut part = Part::new(flash, partition, &config)?;
+        let (mut part, geometry) = Part::new(flash, partition, &config)?;
         let scratch = aligned(scratch);
-        let (geometry, options) = (part.geometry(), config.options());
-        let mut port = Port::new(&mut *scratch, &mut part);
+        let options = config.options();
+        let mut port = part.port(&mut *scratch, geometry);
         let log = ring::Log::mount(&mut port, geometry, config.store, options).await;
-        Ok(Self { log: part.done(log)?, part, scratch })
+        let log = port.driver().done(log)?;
+        Ok(Self { part, scratch, log })
     }
 
     /// Erases the whole partition, whatever it holds, and opens the empty log on it.
@@ -60,12 +61,13 @@ impl<'s, F: NorFlash> Log<'s, F> {
         config: Config<F::Error>,
         scratch: &'s mut [u8],
     ) -> Result<Self, Error<F::Error>> {
-        let mut part = Part::new(flash, partition, &config)?;
+        let (mut part, geometry) = Part::new(flash, partition, &config)?;
         let scratch = aligned(scratch);
-        let (geometry, options) = (part.geometry(), config.options());
-        let mut port = Port::new(&mut *scratch, &mut part);
+        let options = config.options();
+        let mut port = part.port(&mut *scratch, geometry);
         let log = ring::Log::format(&mut port, geometry, config.store, options).await;
-        Ok(Self { log: part.done(log)?, part, scratch })
+        let log = port.driver().done(log)?;
+        Ok(Self { part, scratch, log })
     }
 
     /// Appends a record. When this returns it is durable.
@@ -83,9 +85,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// As [`Log::append`].
     pub async fn append_all(&mut self, records: &[&[u8]]) -> Result<Lsn, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.append_all(&mut port, records).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Gives up all records before this LSN that fill whole blocks, and says which one is the oldest now.
@@ -94,9 +96,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Log`] with `NoSuchLsn`: it is beyond the next one.
     pub async fn trim(&mut self, before: Lsn) -> Result<Lsn, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.trim(&mut port, before).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Erases the next block ahead if fewer than `within` bytes are left in this one: called in idle time, no append has to.
@@ -105,9 +107,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Flash`].
     pub async fn maintain(&mut self, within: u32) -> Result<(), Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.maintain(&mut port, within).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Reads all records that the newest snapshot does not hold, oldest first.
@@ -116,9 +118,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Log`] with `Corrupt`; [`Error::Flash`].
     pub async fn records(&mut self) -> Result<Records<'_, F>, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let reader = self.log.records(&mut port).await;
-        let reader = self.part.done(reader)?;
+        let reader = port.driver().done(reader)?;
         Ok(Records(self.reading(reader)))
     }
 
@@ -128,9 +130,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// As [`Log::records`].
     pub async fn records_from(&mut self, lsn: Lsn) -> Result<Records<'_, F>, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let reader = self.log.records_from(&mut port, lsn).await;
-        let reader = self.part.done(reader)?;
+        let reader = port.driver().done(reader)?;
         Ok(Records(self.reading(reader)))
     }
 
@@ -151,9 +153,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Log`] with `TooFewBlocks`, or `Full`: there is no room for so many.
     pub async fn begin_snapshot(&mut self, blocks: u32) -> Result<Snapshot, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.begin_snapshot(&mut port, blocks).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Adds bytes of the state to a snapshot.
@@ -167,9 +169,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
         state: &[u8],
     ) -> Result<(), Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.write_snapshot(&mut port, snapshot, state).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Makes the snapshot real: from here on only it and what follows it is needed.
@@ -178,9 +180,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// As [`Log::write_snapshot`].
     pub async fn commit_snapshot(&mut self, snapshot: Snapshot) -> Result<(), Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.commit_snapshot(&mut port, snapshot).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     /// Reads the newest snapshot, if there is one.
@@ -189,9 +191,9 @@ impl<'s, F: NorFlash> Log<'s, F> {
     /// [`Error::Log`] with `Corrupt`; [`Error::Flash`].
     pub async fn snapshot(&mut self) -> Result<Option<State<'_, F>>, Error<F::Error>> {
         self.ready().await?;
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let reader = self.log.snapshot(&mut port).await;
-        let reader = self.part.done(reader)?;
+        let reader = port.driver().done(reader)?;
         Ok(reader.map(|reader| State(self.reading(reader))))
     }
 
@@ -229,20 +231,20 @@ impl<'s, F: NorFlash> Log<'s, F> {
         if !self.log.needs_mount() {
             return Ok(());
         }
-        let mut port = Port::new(&mut *self.scratch, &mut self.part);
+        let mut port = self.part.port(&mut *self.scratch, self.log.geometry());
         let done = self.log.remount(&mut port).await;
-        self.part.done(done)
+        port.driver().done(done)
     }
 
     fn reading<R>(&mut self, reader: R) -> Reading<'_, F, R> {
-        let port = Port::new(&mut *self.scratch, &mut self.part);
+        let port = self.part.port(&mut *self.scratch, self.log.geometry());
         Reading { port, log: &self.log, reader, reads: false }
     }
 }
 
 /// Reads what is on the flash, one piece at a time, each of which stands in the scratch until the next.
 struct Reading<'l, F: NorFlash, R> {
-    port: Port<'l, Part<F>>,
+    port: Port<'l, Carrier<'l, F>>,
     log: &'l ring::Log<Check>,
     reader: R,
     /// In the middle of a read, or one ended there.

@@ -11,7 +11,7 @@
 //! the form in which it is logged, appended, and taken over when it is durable. Several updates are one record: all or nothing.
 //! A record holds updates as the map holds entries; one with `REMOVED` in its first byte has a key only.
 //!
-//! Invariant: between operations `entries` is what the log says. One that was dropped leaves that to [`Kv::reload`].
+//! Invariant: between operations `entries` is what the log says. One that was dropped leaves that to [`blocking::Kv::reload`].
 //!
 //! It does not sort, and looks for a key from the start: for settings by the dozen.
 

@@ -141,9 +141,9 @@ impl Dump {
 
     fn verify(&self) -> Result<(), Error> {
         let block_bytes = self.identity.geometry().block_bytes() as usize;
-        let mut image = Image { bytes: &self.bytes, block_bytes };
+        let image = Image { bytes: &self.bytes, block_bytes };
         let mut scratch = vec![0; 32 * 1024];
-        read_all(&mut Port::new(&mut scratch, &mut image), self.identity)
+        read_all(&mut Port::new(&mut scratch, image), self.identity)
     }
 }
 
@@ -216,9 +216,9 @@ mod tests {
         let geometry = Geometry::new(4, 512, 8).expect("sizes that can be used");
         let mut bytes = vec![0xff; 8 * 512];
         let mut write = || {
-            let mut memory = Memory(&mut bytes);
+            let memory = Memory(&mut bytes);
             let mut scratch = vec![0; 512];
-            let mut port = Port::new(&mut scratch, &mut memory);
+            let mut port = Port::new(&mut scratch, memory);
             let options = Options { policy: Policy::DropOldest, reserve: 1 };
             let mut log = Log::<HardwareCheck>::mount(&mut port, geometry, StoreId([7; 16]), options)?;
             log.append(&mut port, b"before")?;

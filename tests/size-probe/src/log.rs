@@ -22,8 +22,7 @@ unsafe extern "C" {
 pub extern "C" fn probe() -> u32 {
     let mut scratch = [0; 512];
     let Ok(geometry) = Geometry::new(4, 4096, 16) else { return 0 };
-    let mut flash = Flash(geometry);
-    keep(&mut Port::new(&mut scratch, &mut flash), geometry).unwrap_or_default()
+    keep(&mut Port::new(&mut scratch, Flash(geometry)), geometry).unwrap_or_default()
 }
 
 fn keep(port: &mut Port<'_, Flash>, geometry: Geometry) -> Result<u32, Error> {

@@ -448,7 +448,7 @@ impl World {
 
     /// Runs an operation that only reads.
     fn look<T>(&self, operation: impl AsyncFnOnce(&mut Port<'_, Watched<'_>>) -> T) -> T {
-        let mut scratch = self.scratch.clone();
+        let mut scratch = vec![0; self.setup.scratch];
         Watched::new(&self.flash).run(&mut scratch, operation)
     }
 

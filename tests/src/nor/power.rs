@@ -61,12 +61,15 @@ impl<'w> Powered<'w> {
 
     /// Runs an operation until it is over, the power goes, or it is dropped.
     pub(crate) fn run<T>(
-        mut self,
+        self,
         scratch: &mut [u8],
         operation: impl AsyncFnOnce(&mut Port<'_, Self>) -> T,
     ) -> Result<T, End> {
-        let done = once(operation(&mut Port::new(scratch, &mut self)));
-        done.ok_or_else(|| self.end.unwrap_or(End::Broken("an operation waits for nothing".into())))
+        let mut port = Port::new(scratch, self);
+        let done = once(operation(&mut port));
+        done.ok_or_else(|| {
+            port.driver().end.take().unwrap_or(End::Broken("an operation waits for nothing".into()))
+        })
     }
 
     fn step(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), End> {
@@ -105,11 +108,11 @@ impl<'w> Watched<'w> {
     }
 
     pub(super) fn run<T>(
-        mut self,
+        self,
         scratch: &mut [u8],
         operation: impl AsyncFnOnce(&mut Port<'_, Self>) -> T,
     ) -> T {
-        once(operation(&mut Port::new(scratch, &mut self))).expect("reading does not wait")
+        once(operation(&mut Port::new(scratch, self))).expect("reading does not wait")
     }
 }
 

@@ -11,8 +11,9 @@
 //! A completed program is durable, so there are no marks, no settled positions and no epochs. A frame's checksum is seeded with
 //! the store, the block's sequence number and the frame's offset; dense LSNs judge the rest.
 //!
-//! Operations are `async fn`s that want nothing but their [`Port`]: [`Log::mount`], [`Log::append`], [`Log::trim`],
-//! [`Log::maintain`], snapshots, and readers. To drop one is to lose power: then mount again.
+//! Operations ([`blocking::Log`]: mount, append, trim, maintain, snapshots, readers) want nothing but their [`blocking::Port`],
+//! which asks a driver for one [`Request`] at a time. They are one text, compiled twice: [`blocking`], and [`asynch`] with
+//! `async fn`s. To drop one of those is to lose power: then mount again.
 //!
 //! Rules, each of which loses data when it is left out:
 //!
@@ -42,7 +43,7 @@ mod header;
 mod options;
 mod request;
 
-/// Operations that block.
+/// Operations over a driver that blocks.
 #[path = "."]
 pub mod blocking {
     use bisync_macros::internal_strip_async as twin;
@@ -62,7 +63,7 @@ pub mod blocking {
     pub use snapshot::{Snapshot, SnapshotReader};
 }
 
-/// Operations that wait: the same text.
+/// Operations over a driver that waits: the same text.
 #[path = "."]
 pub mod asynch {
     use bisync_macros::internal_noop as twin;

@@ -6,9 +6,9 @@
 pub enum Policy {
     /// The oldest block is given up, but never the newest snapshot.
     DropOldest,
-    /// Records are refused with [`Error::Full`].
+    /// Records are refused with [`super::Error::Full`].
     Reject,
-    /// Records are refused with [`Error::NeedsSnapshot`].
+    /// Records are refused with [`super::Error::NeedsSnapshot`].
     AskForSnapshot,
 }
 

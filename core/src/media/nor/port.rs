@@ -23,6 +23,13 @@ pub trait Driver {
     async fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault>;
 }
 
+#[twin]
+impl<D: Driver> Driver for &mut D {
+    async fn carry_out(&mut self, request: Request, bytes: &mut [u8]) -> Result<(), Fault> {
+        (**self).carry_out(request, bytes).await
+    }
+}
+
 /// Which bytes of the medium stand at the start of the scratch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
@@ -46,14 +53,14 @@ pub(super) struct Range {
 #[derive(Debug)]
 pub struct Port<'p, D> {
     scratch: &'p mut [u8],
-    driver: &'p mut D,
+    driver: D,
     window: Window,
 }
 
 impl<'p, D> Port<'p, D> {
     /// Lends the scratch: what is read and what is programmed stands in it. More than 64 KiB are not used.
     #[must_use]
-    pub fn new(scratch: &'p mut [u8], driver: &'p mut D) -> Self {
+    pub fn new(scratch: &'p mut [u8], driver: D) -> Self {
         let most = scratch.len().min(usize::from(u16::MAX));
         let scratch = scratch.get_mut(..most).unwrap_or_default();
         Self { scratch, driver, window: Window::default() }
@@ -67,7 +74,7 @@ impl<'p, D> Port<'p, D> {
 
     /// The driver.
     pub fn driver(&mut self) -> &mut D {
-        self.driver
+        &mut self.driver
     }
 
     /// Bytes that are lent.
