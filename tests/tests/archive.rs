@@ -17,7 +17,7 @@ fn root() -> PathBuf {
 }
 
 fn sneldb(name: &str) -> PathBuf {
-    root().join("tests/archives/sneldb-v1").join(name)
+    root().join("tests/archives/sneldb-v1/archived/shard-0").join(name)
 }
 
 const HEADER: Header<'static> = Header {

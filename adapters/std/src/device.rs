@@ -225,7 +225,7 @@ fn finish<L: Write>(
     let mut imported = Imported { gaps: partial.gaps.clone(), ..Imported::default() };
     if partial.records > 0 {
         let store = partial.store.unwrap_or_default();
-        let chain = Chain::end(import.directory)?;
+        let chain = Chain::before(import.directory, log)?;
         let previous = chain.previous();
         let header = Header { store, log, previous, created: import.created, ..Header::EMPTY };
         let written = archive::write(import.directory, &header, import.writing, |take| {

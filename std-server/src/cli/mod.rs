@@ -5,6 +5,8 @@
 //!   std-server verify [FLAGS]                           verify.rs
 //!   std-server verify DUMP                              flash.rs
 //!   std-server inspect FILE                             inspect.rs, flash.rs
+//!   std-server archive WORD ...                         archive/
+//!   std-server completions SHELL, man DIR               generate.rs
 //!   std-server import-device --from PATH --out DIR      import_device.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
@@ -13,8 +15,10 @@
 //!
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
+pub mod archive;
 mod config;
 mod flash;
+mod generate;
 mod hash_password;
 mod import_device;
 mod inspect;
@@ -38,6 +42,8 @@ pub fn run() -> ExitCode {
         Command::Verify(VerifyArgs { dump: Some(dump), .. }) => flash::verify(&dump),
         Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded)),
         Command::Inspect { file } => flash::inspect(&file).unwrap_or_else(|| inspect::run(&file)),
+        Command::Archive(args) => archive::run(&args),
+        Command::Generate(generate) => generate.run(<Cli as clap::CommandFactory>::command()),
         Command::ImportDevice(args) => import_device::run(&args),
         Command::Config { action } => config::run(action),
         Command::HashPassword => hash_password::run(),
@@ -66,6 +72,11 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Read, verify, export, make and compare archives: exit code 0 (done), 1 (error), 2 (usage), 3 (not found), 4 (damaged),
+    /// 5 (archives are missing in the middle)
+    Archive(archive::ArchiveArgs),
+    #[command(flatten)]
+    Generate(generate::Generate),
     /// Take a device's log over a serial line, a FIFO or from a captured file, and keep it as an archive: exit code 0 (everything
     /// is there), 1 (not)
     ImportDevice(import_device::ImportArgs),

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use strandline_core::archive::Name;
-use strandline_core::types::Lsn;
+use strandline_core::types::{LogId, Lsn, StoreId};
 
 use super::{Archive, ArchiveError, ArchiveInfo, Digest, Entries, Extended, OwnedEntry, Range};
 
@@ -87,21 +87,29 @@ fn belongs(name: &Name, info: &ArchiveInfo) -> Result<(), ArchiveError> {
 }
 
 impl Survey {
-    /// Where archives that follow each other don't: LSNs are missing, or the digest is that of another file. The digests of all
-    /// archives but the last are made, which reads them.
+    /// Where archives that follow each other don't: LSNs are missing, or the digest is that of another file. The digests of the
+    /// archives that others follow are made, which reads them.
+    ///
+    /// Archives made of SnelDB's logs have no store. Their LSNs mean nothing, and one may have been made late: each must only
+    /// follow an archive that is still there.
     ///
     /// # Errors
     /// [`ArchiveError::Io`].
     pub fn gaps(&self) -> Result<Vec<Gap>, ArchiveError> {
         let mut gaps = Vec::new();
-        for (number, info) in self.archives.iter().enumerate().skip(1) {
+        for (number, info) in self.archives.iter().enumerate() {
             let Some(extended) = &info.extended else { continue };
-            let before = self.archives[..number].iter().rev().find_map(|before| {
-                let theirs = before.extended.as_ref()?;
-                (theirs.store == extended.store && before.shard == info.shard).then_some((before, theirs))
-            });
-            let Some((before, theirs)) = before else { continue };
-            if let Some(broken) = broken((before, theirs), (info, extended))? {
+            let same = |earlier: &&ArchiveInfo| {
+                earlier.shard == info.shard
+                    && earlier.extended.as_ref().is_some_and(|theirs| theirs.store == extended.store)
+            };
+            let earlier: Vec<_> = self.archives[..number].iter().rev().filter(same).collect();
+            let Some(before) = earlier.first() else { continue };
+            let broken = match lsns_between(before, info) {
+                Some(broken) if extended.store != StoreId::default() => Some(broken),
+                _ => (!follows(extended, &earlier)?).then_some(Break::Digest),
+            };
+            if let Some(broken) = broken {
                 gaps.push(Gap { after: before.path.clone(), before: info.path.clone(), broken });
             }
         }
@@ -109,20 +117,30 @@ impl Survey {
     }
 }
 
-fn broken(
-    (before, theirs): (&ArchiveInfo, &Extended),
-    (info, extended): (&ArchiveInfo, &Extended),
-) -> Result<Option<Break>, ArchiveError> {
-    let wanted = theirs.lsns.1.next();
-    let first = extended.lsns.0;
-    if before.entries > 0 && info.entries > 0 && first != wanted {
-        return Ok(Some(match first < wanted {
-            true => Break::Again { first, last: theirs.lsns.1 },
-            false => Break::Lsns { first: wanted, last: Lsn(first.0 - 1) },
-        }));
+fn lsns_between(before: &ArchiveInfo, info: &ArchiveInfo) -> Option<Break> {
+    let (theirs, ours) = (before.extended.as_ref()?, info.extended.as_ref()?);
+    let (last, wanted, first) = (theirs.lsns.1, theirs.lsns.1.next(), ours.lsns.0);
+    if before.entries == 0 || info.entries == 0 || first == wanted {
+        None
+    } else if first < wanted {
+        Some(Break::Again { first, last })
+    } else {
+        Some(Break::Lsns { first: wanted, last: Lsn(first.0 - 1) })
     }
-    let follows = extended.previous.is_empty() || extended.previous == Digest::of_file(&before.path)?.0;
-    Ok((!follows).then_some(Break::Digest))
+}
+
+/// Whether an archive names the one before it, the first of `earlier`; without a store, any of them.
+fn follows(extended: &Extended, earlier: &[&ArchiveInfo]) -> Result<bool, ArchiveError> {
+    if extended.previous.is_empty() {
+        return Ok(true);
+    }
+    let candidates = if extended.store == StoreId::default() { earlier.len() } else { 1 };
+    for info in &earlier[..candidates] {
+        if Digest::of_file(&info.path)?.0[..] == extended.previous {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Something is missing between two archives.
@@ -170,7 +188,9 @@ impl fmt::Display for Gap {
             Break::Again { first, last } => {
                 write!(f, "LSN {} to {} are in {after} and again in {before}", first.0, last.0)
             }
-            Break::Digest => write!(f, "{before} was not made after {after}: it names another digest"),
+            Break::Digest => {
+                write!(f, "an archive is missing between {after} and {before}, or {after} was replaced")
+            }
         }
     }
 }
@@ -187,11 +207,24 @@ impl Chain {
     /// # Errors
     /// [`ArchiveError`]: the directory or its newest archive can't be read.
     pub fn end(directory: &Path) -> Result<Self, ArchiveError> {
+        Self::newest_of(directory, |_| true)
+    }
+
+    /// Of the newest archive of a log before this one: what an archive of this log has to name, also when there is one already.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub fn before(directory: &Path, log: LogId) -> Result<Self, ArchiveError> {
+        Self::newest_of(directory, |name| name.log < log)
+    }
+
+    fn newest_of(directory: &Path, counts: impl Fn(&Name) -> bool) -> Result<Self, ArchiveError> {
         let found = match list(directory) {
             Err(ArchiveError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found?,
         };
-        let Some((_, path)) = found.last() else { return Ok(Self::default()) };
+        let newest = found.iter().rev().find(|(name, _)| counts(name));
+        let Some((_, path)) = newest else { return Ok(Self::default()) };
         let archive = Archive::open(path)?;
         Ok(Self { newest: Some((archive.info().clone(), archive.digest()?)) })
     }

@@ -16,6 +16,7 @@
 //!
 //! ```
 //! use strandline::archive::{self, Archive, Chain, Entry, Header, Payload, Range, Stamp, Value, Writing};
+//! use strandline::core::types::LogId;
 //! use strandline::{Lsn, Millis, StoreId};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,8 +33,9 @@
 //! };
 //!
 //! // Each archive names the one before it by its digest, so that a missing one is noticed.
-//! let chain = Chain::end(directory.path())?;
-//! let header = Header { store: StoreId([7; 16]), previous: chain.previous(), ..Header::EMPTY };
+//! let chain = Chain::before(directory.path(), LogId(1))?;
+//! let header =
+//!     Header { store: StoreId([7; 16]), log: LogId(1), previous: chain.previous(), ..Header::EMPTY };
 //! let path = archive::write(directory.path(), &header, Writing::default(), |take| take(&event))?;
 //!
 //! let archive = Archive::open(&path)?;

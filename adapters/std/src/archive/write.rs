@@ -9,7 +9,7 @@ use strandline_core::archive::stamps::MIN_STAMPS;
 use strandline_core::archive::writer::{Memory, Output, Push, Refused, Writer};
 use strandline_core::archive::{BLOCK_BYTES, BlockRow, Codec, Header, MIN_BLOCK, Name, Totals};
 
-use super::{Archive, ArchiveError, Level, list, value};
+use super::{Archive, ArchiveError, ArchiveInfo, Extended, Level, list, value};
 use crate::check::HardwareCheck;
 
 /// How to write an archive.
@@ -36,6 +36,9 @@ pub type Taker<'t> = dyn FnMut(&Entry<'_>) -> Result<(), ArchiveError> + 't;
 
 /// Writes the archive of what `entries` hands to its argument, which it is asked for twice; `header` needs no totals, codec or
 /// level. It is read back in full before it gets its name. Returns the path.
+///
+/// If the very same archive is there already, with the same source, it stays as it is: archiving a log again does not break the
+/// chain behind it.
 ///
 /// # Errors
 /// [`ArchiveError`]; then there is no file of that name, unless there was one before.
@@ -74,13 +77,12 @@ pub fn build(
     let codec = if writing.level.is_some() { Codec::Zstd } else { Codec::Raw };
     let header = Header { totals, codec, level: writing.level.unwrap_or(0), ..*header };
     let name = Name { log: header.log, timestamps: totals.timestamps }.to_string();
-    may_stand(directory, &header)?;
-
-    let built = Built {
-        path: directory.join(&name),
-        unfinished: directory.join(format!("{name}.tmp")),
-        published: false,
-    };
+    let published = may_stand(directory, &header, &name)?;
+    let built =
+        Built { path: directory.join(&name), unfinished: directory.join(format!("{name}.tmp")), published };
+    if published {
+        return Ok(built);
+    }
     let failed = |what, source| ArchiveError::Io { what, path: built.unfinished.clone(), source };
     let file = File::create(&built.unfinished).map_err(|error| failed("create", error))?;
     let out = Encoder::new(BufWriter::new(file), &header, writing)?;
@@ -104,6 +106,9 @@ impl Built {
     /// # Errors
     /// [`ArchiveError`].
     pub fn publish(mut self) -> Result<PathBuf, ArchiveError> {
+        if self.published {
+            return Ok(self.path.clone());
+        }
         Archive::open(&self.unfinished)?.verify(Level::Full)?;
         let renamed = fs::rename(&self.unfinished, &self.path);
         renamed.map_err(|source| ArchiveError::Io {
@@ -132,24 +137,42 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), ArchiveError> {
     synced.map_err(|source| ArchiveError::Io { what: "sync", path: directory.into(), source })
 }
 
-/// Refuses if an archive of the same log is there that is of another store or another line of history.
-fn may_stand(directory: &Path, header: &Header<'_>) -> Result<(), ArchiveError> {
+/// Whether the archive is there already. Refuses if another one of the same log is: of another store or line of history, or with
+/// other entries.
+fn may_stand(directory: &Path, header: &Header<'_>, own: &str) -> Result<bool, ArchiveError> {
+    let mut there = false;
     for (name, path) in list(directory)? {
         if name.log != header.log {
             continue;
         }
-        let of = match Archive::open(&path) {
-            Ok(archive) => match &archive.info().extended {
-                Some(theirs) if theirs.store != header.store => "an archive of another store",
-                Some(theirs) if theirs.timeline != header.timeline => "an archive of another line of history",
-                Some(_) => continue,
-                None => "an archive of SnelDB",
-            },
-            Err(_) => "not readable",
-        };
-        return Err(ArchiveError::Taken { path, of });
+        let archive = Archive::open(&path).map_err(|_| taken(&path, "not readable"))?;
+        let info = archive.info();
+        let Some(theirs) = &info.extended else { return Err(taken(&path, "an archive of SnelDB")) };
+        if theirs.store != header.store {
+            return Err(taken(&path, "an archive of another store"));
+        }
+        if theirs.timeline != header.timeline {
+            return Err(taken(&path, "an archive of another line of history"));
+        }
+        if name.to_string() != own {
+            return Err(taken(&path, "an archive of the same log with other entries"));
+        }
+        there = is_same(info, theirs, header) && archive.verify(Level::Full).is_ok();
     }
-    Ok(())
+    Ok(there)
+}
+
+fn taken(path: &Path, of: &'static str) -> ArchiveError {
+    ArchiveError::Taken { path: path.into(), of }
+}
+
+fn is_same(info: &ArchiveInfo, theirs: &Extended, header: &Header<'_>) -> bool {
+    let Totals { entries, lsns, times, largest, .. } = header.totals;
+    !header.source.is_empty()
+        && theirs.source == header.source
+        && (info.entries, theirs.lsns, theirs.times, theirs.largest)
+            == (u64::from(entries), lsns, times, largest)
+        && (theirs.codec, info.level) == (header.codec, i64::from(header.level))
 }
 
 /// The output and what compresses.

@@ -94,6 +94,7 @@ impl Goal {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     PerSecond,
+    BytesPerSecond,
     Seconds,
     Bytes,
 }
@@ -103,8 +104,10 @@ impl Unit {
         match self {
             Self::PerSecond if figure >= 1e6 => format!("{:.2} M/s", figure / 1e6),
             Self::PerSecond => format!("{:.1} k/s", figure / 1e3),
+            Self::BytesPerSecond => format!("{:.0} MB/s", figure / 1e6),
             Self::Seconds if figure < 0.1 => format!("{:.1} ms", figure * 1e3),
             Self::Seconds => format!("{figure:.2} s"),
+            Self::Bytes if figure >= 1e6 => format!("{:.1} MB", figure / 1e6),
             Self::Bytes => format!("{figure:.0} B"),
         }
     }

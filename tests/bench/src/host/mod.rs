@@ -45,5 +45,10 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("H14", rows::memory::bytes_a_key),
     ("H15", rows::rates::sets),
     ("H16", rows::rates::gets),
+    ("H17", rows::archive::build),
+    ("H17-read-back", rows::archive::read_back),
+    ("H17-size", rows::archive::size),
+    ("H17-memory", rows::archive::memory),
+    ("H19", rows::archive::look),
     ("HTTP", rows::http::sets),
 ];

@@ -1,5 +1,6 @@
 //! One file for each kind of measurement.
 
+pub(crate) mod archive;
 pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod rates;
