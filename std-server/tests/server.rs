@@ -1,5 +1,7 @@
 //! The server as its users meet it: the real binary on ports of the system's choice.
 
+#[path = "server/archives.rs"]
+mod archives;
 #[path = "server/http.rs"]
 mod http;
 #[path = "server/import_device.rs"]

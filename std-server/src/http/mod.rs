@@ -5,6 +5,7 @@
 //!            connections    problem  limits  guard   users   limits            kv.rs keys.rs  words ─► reply ─► JSON
 //!            deadlines      .rs      .rs     .rs     .rs     .rs               command.rs     Synap's commands
 //!                                                                              admin.rs       the operator's pages
+//!                                                                              archives.rs    archives, whole and in ranges
 //! ```
 //!
 //! Bodies and answers are types (`shapes.rs`) from which the OpenAPI document is made: a handler that is routed is
@@ -12,6 +13,7 @@
 //! /openapi.json answer; everything else is 503 with the progress.
 
 mod admin;
+mod archives;
 mod body;
 mod command;
 mod guard;
@@ -147,7 +149,13 @@ fn for_clients() -> OpenApiRouter<Site> {
 }
 
 fn for_operators() -> OpenApiRouter<Site> {
-    OpenApiRouter::new().routes(routes!(admin::take_snapshot)).routes(routes!(admin::list_snapshots))
+    OpenApiRouter::new()
+        .routes(routes!(admin::take_snapshot))
+        .routes(routes!(admin::list_snapshots))
+        .routes(routes!(archives::list_archives))
+        .routes(routes!(archives::archive))
+        .routes(routes!(archives::verify))
+        .routes(routes!(archives::download))
 }
 
 fn for_all() -> OpenApiRouter<Site> {
