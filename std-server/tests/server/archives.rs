@@ -1,8 +1,9 @@
 //! Archives over HTTP.
 
+use core::net::SocketAddr;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 
 use strandline::archive::Digest;
