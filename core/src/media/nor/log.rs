@@ -242,23 +242,17 @@ impl<C: Checksum> Log<C> {
         if self.top < self.volume.geometry.first() {
             return Ok(self.next);
         }
-        if self.found.run > 0 {
-            // What lies before the snapshot went when it was committed.
-            if !self.resumed {
+        // Once more if what was written carried the last frame out of the oldest block.
+        loop {
+            // What lies before a snapshot went when that was committed.
+            let floor = if self.found.run > 0 { 0 } else { self.block_with(port, before).await? };
+            if floor > self.found.floor {
+                self.write_manifest(port, Manifest { floor, run: 0 }).await?;
+            } else if !self.resumed {
+                // What is given up already may be so by a block that is not open at the next start.
                 self.resume(port, None).await?;
-            }
-        } else {
-            // Once more if what was written carried the last frame out of the oldest block.
-            loop {
-                let floor = self.block_with(port, before).await?;
-                if floor > self.found.floor {
-                    self.write_manifest(port, Manifest { floor, run: 0 }).await?;
-                } else if self.found != self.settled {
-                    // It is there already, in a frame that may be torn.
-                    self.resume(port, None).await?;
-                } else {
-                    break;
-                }
+            } else {
+                break;
             }
         }
         let (_, open) = self.opened(port, self.found.floor).await?;
