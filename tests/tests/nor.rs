@@ -40,7 +40,7 @@ fn cut_histories_keep_every_promise() {
 fn setup(word: u32) -> Setup {
     let geometry = Geometry::new(word, 256, 4).expect("sizes that can be used");
     let options = Options { policy: Policy::DropOldest, reserve: 0 };
-    Setup { geometry, options, scratch: 512, unclean_one_in: None, snapshots: false }
+    Setup { geometry, options, scratch: 512, unclean_one_in: None, checks_words: word >= 4, snapshots: false }
 }
 
 /// Lives once until each step, then again until each step of the first append after that.

@@ -31,6 +31,10 @@
 //! A word of a block that was not erased since the boot may come out wrong. It stays as it came out, and reading it back shows it. A torn frame's
 //! claim can be wrong then, so programming twice is not judged in that block.
 //!
+//! # Unreadable words
+//! On a part that checks words of 4 bytes and more, a torn one may be unreadable at a boot, also one that a torn erase left. The
+//! adapter reads it as zeros.
+//!
 //! # What is not modelled
 //! Bits of a torn erase that change between boots; bits that change although nothing was written near them, which is damage:
 //! see [`Flash::flip`]; wear.
@@ -64,6 +68,8 @@ pub struct Flash {
     pub unclean_one_in: Option<usize>,
     /// How many have.
     pub wrong: u64,
+    /// Whether torn words may be unreadable.
+    pub checks_words: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +117,7 @@ impl Flash {
             violations: Vec::new(),
             unclean_one_in: None,
             wrong: 0,
+            checks_words: false,
         }
     }
 
@@ -193,7 +200,10 @@ impl Flash {
         for block in &mut self.blocks {
             block.erased_now = false;
             for at in (0..block.bytes.len()).step_by(word) {
-                if block.undecided[at..at + word].iter().any(|bits| *bits != 0) {
+                let torn = block.words[at / word] == Word::Torn;
+                if torn && self.checks_words && chance.one_in(6) {
+                    block.seen[at..at + word].fill(0);
+                } else if torn || block.undecided[at..at + word].iter().any(|bits| *bits != 0) {
                     block.settle(at, word, chance);
                 }
             }

@@ -95,6 +95,8 @@ pub struct Setup {
     pub scratch: usize,
     /// Words that come out wrong.
     pub unclean_one_in: Option<usize>,
+    /// Whether torn words may be unreadable.
+    pub checks_words: bool,
     /// Whether snapshots and trims are written.
     pub snapshots: bool,
 }
@@ -124,6 +126,7 @@ impl Setup {
                 options,
                 scratch,
                 unclean_one_in: chance.one_in(4).then_some(40),
+                checks_words: word >= 4 && chance.one_in(3),
                 snapshots: chance.one_in(2),
             };
         }
@@ -174,6 +177,7 @@ impl World {
             geometry.block_count() as usize,
         );
         flash.unclean_one_in = setup.unclean_one_in;
+        flash.checks_words = setup.checks_words;
         Self {
             setup,
             flash,
