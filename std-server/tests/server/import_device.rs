@@ -1,12 +1,19 @@
-//! `import-device`: from a captured file, from a FIFO's standard input, cut and taken up again.
+//! `import-device`: from a captured file, from standard input, from a serial line, cut and taken up again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use strandline::HardwareCheck;
 use strandline::core::export::exporter::{Exporter, Next, Offer};
-use strandline::core::export::uart::{frame, frame_bytes};
+use strandline::core::export::uart::{Deframer, frame, frame_bytes};
 use strandline::{Lsn, StoreId};
 use tempfile::tempdir;
 
@@ -92,7 +99,7 @@ fn what_was_cut_goes_on_and_another_device_is_refused() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_std-server"));
     command.args(["import-device", "--from", "-", "--name", "pump", "--out"]).arg(&out);
     fs::write(&from, &whole).expect("writable");
-    command.stdin(Stdio::from(fs::File::open(&from).expect("there")));
+    command.stdin(Stdio::from(File::open(&from).expect("there")));
     let (code, text, errors) = outcome(&mut command);
     assert_eq!(code, Some(0), "{text}{errors}");
     assert!(text.contains("imported 100 records, LSN 1 to 100"), "{text}");
@@ -101,4 +108,65 @@ fn what_was_cut_goes_on_and_another_device_is_refused() {
     let (code, text) = import(&place.path().join("nothing"), &out);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("nothing"), "{text}");
+}
+
+/// Answers requests on its end of a serial line; one chunk in sixty is lost on the way.
+fn device(mut line: File) {
+    let mut exporter =
+        Exporter::<HardwareCheck>::new(StoreId([3; 16]), Offer { first: Lsn(1), last: Lsn(200) });
+    let mut heard = line.try_clone().expect("a descriptor");
+    let (arrived, replies) = mpsc::channel();
+    let listener = thread::spawn(move || {
+        let mut bytes = [0; 256];
+        // The line is gone when the host has closed its end.
+        while let Ok(count) = heard.read(&mut bytes) {
+            if arrived.send(bytes[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let (mut chunk, mut deframer, mut sent) = ([0; 20], Deframer::new([0; 64]), 0);
+    for bytes in replies {
+        for byte in bytes {
+            if let Some(reply) = deframer.push(byte) {
+                let _ = exporter.ack(reply);
+            }
+        }
+        loop {
+            match exporter.next_chunk(&mut chunk) {
+                Next::Read(lsn) => exporter.feed(lsn, format!("sample {lsn}").as_bytes(), &mut chunk),
+                Next::Chunk(bytes) => {
+                    let mut out = [0; frame_bytes(20)];
+                    let bytes = frame(&chunk[..bytes], &mut out).expect("there is room");
+                    sent += 1;
+                    if sent % 60 != 30 && line.write_all(&out[..bytes]).is_err() {
+                        break;
+                    }
+                }
+                Next::Idle => break,
+            }
+        }
+    }
+    listener.join().expect("it ends with the line");
+}
+
+#[test]
+fn a_device_on_a_serial_line_is_asked_until_everything_is_there() {
+    let place = tempdir().expect("a directory");
+    let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
+    grantpt(&far).and_then(|()| unlockpt(&far)).expect("it can be used");
+    let name = ptsname(&far, Vec::new()).expect("it has a name");
+    let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    // What `stty raw -echo` does. While this is open the line is up.
+    let near = File::options().read(true).write(true).open(path).expect("the line");
+    let mut settings = tcgetattr(&near).expect("settings");
+    settings.make_raw();
+    tcsetattr(&near, OptionalActions::Now, &settings).expect("a raw line");
+    let device = thread::spawn(move || device(File::from(far)));
+
+    let (code, text) = import(path, &place.path().join("archives"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("imported 200 records, LSN 1 to 200"), "{text}");
+    drop(near);
+    device.join().expect("the device ends with the line");
 }

@@ -214,6 +214,8 @@ impl<C: Checksum> Log<C> {
     ) -> Result<u32, Error> {
         let geometry = self.volume.geometry;
         let newest = snapshot.number == self.snapshots && snapshot.at.sequence == self.top;
+        // A repair may have taken its blocks for the log, under the same numbers.
+        let newest = newest && self.head < snapshot.first;
         if !newest || snapshot.base.next() != self.next {
             return Err(Error::Abandoned);
         }
