@@ -48,6 +48,8 @@ pub struct Segment {
     pub geometry: Geometry,
     /// Whether its extent was found, and its header intact. Not in the manifest.
     pub state: SegmentState,
+    /// It stays while every segment is kept, because nobody has let go of it by name. Not in the manifest.
+    pub wanted: bool,
 }
 
 /// What is known of a listed segment's extent.
@@ -389,6 +391,7 @@ impl<L: Loan> Manifest<L> {
                 claimed: self.head.revision,
                 geometry,
                 state: SegmentState::Missing,
+                wanted: true,
             })?;
         }
         Ok(())

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod engine;
+pub mod events;
 pub mod http;
 pub mod keyspace;
 mod logging;

@@ -69,6 +69,7 @@ impl Collector for Reader {
         keyspace_rows(&mut rows, store)?;
         let Some(stats) = store.log_stats() else { return Ok(()) };
         log_rows(&mut rows, &stats)?;
+        history_rows(&mut rows, engine)?;
         snapshot_rows(&mut rows, &stats, engine)
     }
 }
@@ -132,6 +133,32 @@ fn snapshot_rows(rows: &mut Rows<'_>, stats: &Stats, engine: &DurableEngine) -> 
     #[expect(clippy::cast_precision_loss, reason = "an age for people")]
     let age_s = (engine.now_us() / 1000).saturating_sub(taken.0) as f64 / 1000.0;
     rows.gauge("snapshot_age_seconds", "Age of the newest one", age_s)
+}
+
+fn history_rows(rows: &mut Rows<'_>, engine: &DurableEngine) -> fmt::Result {
+    let Some(keeper) = engine.keeper() else { return Ok(()) };
+    let report = keeper.report();
+    rows.counter("archived_segments", "Segments archived since the start", report.archived)?;
+    rows.counter("archived_bytes", "Bytes of their archives", report.archived_bytes)?;
+    rows.gauge("archive_waiting_segments", "Settled segments without an archive", number(report.waiting))?;
+    rows.counter("archive_failures", "Rounds in which something could not be archived", report.failures)?;
+    rows.counter("retired_archives", "Archives deleted by the rules of retention", report.retired)?;
+    rows.gauge(
+        "archive_size_alarm",
+        "1 while archives take more than they may",
+        flag(report.alarm.is_some()),
+    )?;
+    rows.gauge(
+        "log_outgrown",
+        "1 while segments take all that wal.max_total_mb allows",
+        flag(report.outgrown.is_some()),
+    )?;
+    rows.gauge("archive_failing", "1 while archiving fails", flag(report.failing.is_some()))?;
+    rows.gauge(
+        "quarantined_segments",
+        "Damaged segments, which are never archived and never deleted",
+        count(report.quarantined.len()),
+    )
 }
 
 struct Rows<'e> {

@@ -2,6 +2,8 @@
 
 #[path = "server/archives.rs"]
 mod archives;
+#[path = "server/events.rs"]
+mod events;
 #[path = "server/http.rs"]
 mod http;
 #[path = "server/import_device.rs"]
@@ -16,6 +18,8 @@ mod openapi;
 mod process;
 #[path = "server/restart.rs"]
 mod restart;
+#[path = "server/retention.rs"]
+mod retention;
 #[path = "server/snapshots.rs"]
 mod snapshots;
 #[path = "server/start.rs"]

@@ -49,6 +49,11 @@ impl Coverage {
         }
     }
 
+    /// Counts the answer to a group of records.
+    pub fn group(&mut self, answer: Result<Lsn, Refused>) {
+        self.count(if answer.is_ok() { "append: a group" } else { "append: a group was refused" });
+    }
+
     /// Counts an event.
     pub fn event(&mut self, event: Event) {
         self.count(match event {

@@ -12,6 +12,7 @@
 pub mod boot;
 pub mod chance;
 pub mod coverage;
+pub mod history;
 pub mod kill;
 pub mod nor;
 pub mod oracle;

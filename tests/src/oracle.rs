@@ -77,6 +77,8 @@ pub struct Oracle {
     acknowledged: u64,
     /// A sync has failed: what the cache shows may not be there.
     undecided: bool,
+    /// How many records a prefix has that ends inside a group.
+    inside: BTreeSet<u64>,
     store: Option<(StoreId, Epoch)>,
     begun: BTreeSet<(StoreId, LogId)>,
 }
@@ -105,6 +107,17 @@ impl Oracle {
         }
         self.digests.push(digest(payload));
         self.states.push(state.with(digest(payload)));
+        Ok(())
+    }
+
+    /// The store took several records, all or nothing.
+    pub fn taken_together(&mut self, first: Lsn, payloads: &[&[u8]]) -> Verdict {
+        for (lsn, payload) in (first.0..).zip(payloads) {
+            if lsn > first.0 {
+                self.inside.insert(self.state().records);
+            }
+            self.taken(Lsn(lsn), payload)?;
+        }
         Ok(())
     }
 
@@ -152,6 +165,7 @@ impl Oracle {
         let records = usize::try_from(state.records).unwrap_or(usize::MAX);
         self.digests.truncate(records);
         self.states.truncate(records);
+        self.inside.split_off(&state.records);
         self.durable = state.records;
         self.acknowledged = state.records;
         self.undecided = false;
@@ -199,6 +213,9 @@ impl Oracle {
             Loss::Kill if !self.undecided => self.acknowledged,
             Loss::Kill | Loss::Power => self.durable,
         };
+        if self.inside.contains(&recovered.records) {
+            return broken("a group is there or is not", format!("{} records recovered", recovered.records));
+        }
         if recovered.records >= least {
             return Ok(());
         }
@@ -306,6 +323,16 @@ mod tests {
         let all = oracle.follows(oracle.follows(one, Lsn(2), b"b").unwrap(), Lsn(3), b"c").unwrap();
         assert_eq!(oracle.follows(all, Lsn(4), b"d").unwrap_err().promise, "never a value nobody wrote");
         assert_eq!(all, oracle.state());
+    }
+
+    #[test]
+    fn a_prefix_that_ends_inside_a_group_is_none() {
+        let mut oracle = three();
+        oracle.taken_together(Lsn(4), &[b"d", b"e", b"f"]).unwrap();
+        for (records, whole) in [(3, true), (4, false), (5, false), (6, true)] {
+            let state = oracle.state_at(records).unwrap();
+            assert_eq!(oracle.nothing_is_lost(Loss::Power, state).is_ok(), whole, "{records}");
+        }
     }
 
     #[test]

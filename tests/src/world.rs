@@ -74,7 +74,10 @@ impl World {
     /// two snapshots have freed the table.
     fn works_in_the_end(&mut self, chance: &mut Chance) -> Verdict {
         (self.full, self.failing) = (false, None);
-        self.store_do(|store| store.hold(None));
+        self.store_do(|store| {
+            store.hold(None);
+            store.keep_all(false);
+        });
         for attempt in 0..3 {
             if attempt > 0 {
                 self.begin_snapshot(chance);
@@ -150,6 +153,14 @@ impl World {
             let logs: Vec<_> = store.segments().iter().map(|segment| segment.log).collect();
             let hold = (!logs.is_empty() && chance.one_in(2)).then(|| chance.pick(&logs));
             store.hold(hold);
+            if chance.one_in(2) {
+                store.rotate();
+            }
+            store.keep_all(chance.one_in(2));
+            for log in logs.into_iter().filter(|_| chance.one_in(2)) {
+                store.let_go(log);
+                store.record_archived(log);
+            }
         }
     }
 

@@ -177,6 +177,20 @@ impl Shared {
         taken
     }
 
+    /// Takes several records, all or nothing, that room was made for.
+    pub(crate) fn try_append_group(
+        &self,
+        state: &mut State,
+        records: &[&[u8]],
+        priority: Priority,
+    ) -> Result<Lsn, Refused> {
+        let taken = state.store.append_group(records, priority);
+        if !self.write_on_wait || taken.is_err() {
+            self.nudge(state);
+        }
+        taken
+    }
+
     /// Takes a record, waiting for room.
     pub(crate) fn append<'s>(
         &'s self,

@@ -19,6 +19,7 @@ compile_error!(
 );
 
 pub mod archive;
+mod archive_job;
 mod check;
 mod cow;
 pub mod device;
@@ -28,27 +29,33 @@ mod durable;
 mod error;
 mod log;
 mod memory;
+mod peek;
 mod reader;
 mod recover;
+mod segments;
 mod snapshot;
 mod stats;
 mod waiters;
 
+pub use archive_job::{ArchiveJob, Describe, JobError, Pace};
 pub use check::HardwareCheck;
 pub use cow::{CowImage, CowMap};
 pub use dir::{Places, StepError};
 pub use durable::{Durable, State, UpdateError};
 pub use error::{AppendError, BadState, CorruptReport, OpenError, SnapshotError};
-pub use log::{Log, Options, Reservation, SnapshotInfo, SnapshotTicket};
+pub use log::{Log, Options, Reservation, SnapshotInfo, SnapshotTicket, group_bytes};
+pub use peek::{Peek, peek};
 pub use reader::{LogReader, ReadError, Record};
 pub use recover::{Recovered, Replay};
+pub use segments::{Identity, SegmentInfo, SegmentPlace, SegmentReader};
 pub use snapshot::Image;
 pub use stats::{SYNC_BORDERS_MICROS, Stats};
 pub use strandline_core::action::{Event, Refused};
 pub use strandline_core::manifest::{Loss, Snapshot};
 pub use strandline_core::recovery::{Damage, Report};
+pub use strandline_core::retention;
 pub use strandline_core::store::{Mode, Priority};
-pub use strandline_core::types::{Epoch, Lsn, Millis, StoreId};
+pub use strandline_core::types::{Epoch, LogId, Lsn, Millis, StoreId, Timeline};
 pub use strandline_core::wal::verdict::Verdict;
 
 /// The core: formats and state machines without I/O.

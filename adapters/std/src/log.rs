@@ -127,10 +127,18 @@ impl Options {
         self
     }
 
-    /// Keeps every segment, whatever snapshots cover.
+    /// Keeps every segment, whatever snapshots cover, except those that [`Log::let_go`] names.
     #[must_use]
     pub fn keep_all(mut self, keep: bool) -> Self {
         self.keep_all = keep;
+        self
+    }
+
+    /// How many segments there may be; when there are so many, ordinary records are refused as if there were no space, until
+    /// one has been released.
+    #[must_use]
+    pub fn max_segments(mut self, count: usize) -> Self {
+        self.config.max_segments = count;
         self
     }
 
@@ -544,6 +552,12 @@ impl Drop for Inner {
     }
 }
 
+/// Bytes to reserve for a group of records of these lengths; `None` if they are more than any log takes.
+#[must_use]
+pub fn group_bytes(lengths: impl IntoIterator<Item = usize>) -> Option<usize> {
+    strandline_core::wal::group::payload_bytes(lengths)
+}
+
 /// The log's lock, with room for one record.
 pub struct Reservation<'l> {
     shared: &'l Shared,
@@ -570,6 +584,15 @@ impl Reservation<'_> {
     /// Only if `record` is longer than was reserved.
     pub fn append(mut self, record: &[u8]) -> Result<Lsn, Refused> {
         self.shared.try_append(&mut self.state, record, self.priority)
+    }
+
+    /// Appends several records that are all there after a crash, or none of them; returns the LSN of the first. Room must have
+    /// been made for [`group_bytes`] of them.
+    ///
+    /// # Errors
+    /// Only if they are longer than was reserved, or there is none.
+    pub fn append_group(mut self, records: &[&[u8]]) -> Result<Lsn, Refused> {
+        self.shared.try_append_group(&mut self.state, records, self.priority)
     }
 
     /// Settles what a snapshot must contain, as [`Log::begin_snapshot`] does.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::Segment;
-use strandline_core::types::{LogId, Lsn, Position};
+use strandline_core::types::{LogId, Lsn, Millis, Position};
 use strandline_core::wal::batch_start;
 use strandline_core::wal::reader::{Item, Reader};
 
@@ -48,6 +48,8 @@ pub enum ReadError {
 pub struct Record<'r> {
     /// Its number.
     pub lsn: Lsn,
+    /// When its batch was closed, as the log's clock said.
+    pub time: Millis,
     /// Its bytes.
     pub bytes: &'r [u8],
 }
@@ -57,7 +59,7 @@ pub struct Record<'r> {
 pub(crate) struct Holds(Mutex<BTreeMap<LogId, usize>>);
 
 impl Holds {
-    fn change(&self, log: &Log, from: Option<LogId>, to: Option<LogId>) {
+    pub(crate) fn change(&self, log: &Log, from: Option<LogId>, to: Option<LogId>) {
         let mut held = self.0.lock();
         if let Some(to) = to {
             *held.entry(to).or_default() += 1;
@@ -119,7 +121,7 @@ impl LogReader {
     #[expect(clippy::should_implement_trait, reason = "the record borrows the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let Some((lsn, start, len)) = self.advance()? else { return Ok(None) };
-        Ok(Some(Record { lsn, bytes: &self.window[start..start + len] }))
+        Ok(Some(Record { lsn, time: self.reader.time, bytes: &self.window[start..start + len] }))
     }
 
     /// The next record, waiting up to `timeout` for one to be acknowledged.

@@ -204,7 +204,8 @@ impl Framing {
             let len = u32::from_le_bytes([long[8], long[9], long[10], long[11]]);
             (LONG_HEADER, usize::try_from(len).unwrap_or(usize::MAX))
         };
-        if kind & !LONG == Kind::Record as u8 && len > MAX_PAYLOAD as usize {
+        let holds_records = kind & !LONG == Kind::Record as u8 || kind & !LONG == Kind::Group as u8;
+        if holds_records && len > MAX_PAYLOAD as usize {
             return Parsed::Bad;
         }
         let Some(end) = start.checked_add(len) else { return Parsed::Bad };

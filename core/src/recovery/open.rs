@@ -288,6 +288,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             claimed: revision,
             geometry: self.options.geometry,
             state: SegmentState::Headed,
+            wanted: true,
         });
         if listed.is_err() {
             self.refuse(Refusal::TooMany);

@@ -29,9 +29,11 @@ use crate::codec::check::Checksum;
 use crate::geometry::Geometry;
 use crate::manifest::{Loan, Loss, Manifest, Segment, Snapshot};
 use crate::staging::Staging;
-use crate::types::{EffectId, Epoch, Extent, Lsn, Millis, Position, Revision, Settled, StoreId, Ticks};
+use crate::types::{
+    EffectId, Epoch, Extent, LogId, Lsn, Millis, Position, Revision, Settled, StoreId, Ticks, Timeline,
+};
 use crate::wal::writer::{Batch, Place, Witness, Writer};
-use crate::wal::{mark_bytes, max_record};
+use crate::wal::{group, mark_bytes, max_record};
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Config {
     pub retry_micros: u64,
     /// Segments that are kept ready: for the next rotation, for reclaiming records, and for the next start.
     pub ready_segments: usize,
+    /// How many segments may be listed; with more, ordinary records are refused as if there were no space.
+    pub max_segments: usize,
 }
 
 impl Config {
@@ -74,6 +78,7 @@ impl Config {
             idle_mark_micros: 1_000_000,
             retry_micros: 1_000_000,
             ready_segments: 3,
+            max_segments: usize::MAX,
         }
     }
 }
@@ -142,6 +147,8 @@ pub struct Store<C, L: Loan> {
     time: Millis,
     /// The open half could not take a record.
     pressed: bool,
+    /// The next batch begins a segment.
+    rotate: bool,
     /// The last batch with records has no mark behind it since this time.
     unwitnessed: Option<Ticks>,
     events: heapless::Deque<Event, 16>,
@@ -182,6 +189,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             closed: from.settled.position,
             next: from.settled.lsn,
             pressed: false,
+            rotate: false,
             unwitnessed: None,
             events: heapless::Deque::new(),
             last_id: from.last_id,
@@ -215,6 +223,25 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         let lsn = batch.push::<C>(record, buffer.as_mut()).ok_or(Refused::Busy)?;
         self.next = lsn.next();
         Ok(lsn)
+    }
+
+    /// Takes several records under one checksum: after a crash all of them are there or none. Returns the LSN of the first; the
+    /// others follow it.
+    ///
+    /// # Errors
+    /// See [`Refused`]; nothing changed, and no LSN was used. Without a record it is [`Refused::TooLarge`].
+    pub fn append_group(&mut self, records: &[&[u8]], priority: Priority) -> Result<Lsn, Refused> {
+        let most = max_record(self.writer.geometry);
+        let payload = group::payload_bytes(records.iter().map(|record| record.len()));
+        let payload = payload.filter(|bytes| *bytes > 0).ok_or(Refused::TooLarge { most })?;
+        self.ready(payload, priority)?;
+        let half = self.staging.open_mut();
+        let (Some(batch), Some(buffer)) = (half.batch.as_mut(), half.buffer.as_mut()) else {
+            return Err(Refused::Busy);
+        };
+        let first = batch.push_group::<C>(records, buffer.as_mut()).ok_or(Refused::Busy)?;
+        self.next = batch.next();
+        Ok(first)
     }
 
     /// Makes room for a record of `payload` bytes, so that an append of that many bytes or fewer that follows at once can't be
@@ -330,6 +357,17 @@ impl<C: Checksum, L: Loan> Store<C, L> {
                 half.buffer = old;
                 Err(bytes)
             }
+        }
+    }
+
+    /// The next batch begins a segment, even if this one has room; where nothing is to be written, a mark is. A segment without
+    /// records goes on.
+    pub fn rotate(&mut self) {
+        let log = self.tail.position.log;
+        let current = self.segments().iter().find(|segment| segment.log == log);
+        self.rotate = current.is_some_and(|segment| segment.fence < self.next);
+        if self.rotate && self.unwitnessed.is_none() {
+            self.unwitnessed = Some(Ticks(0));
         }
     }
 
@@ -457,6 +495,18 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         &self.manifest.losses
     }
 
+    /// The highest log id that was recorded as archived.
+    #[must_use]
+    pub fn archived(&self) -> LogId {
+        self.manifest.head.archived
+    }
+
+    /// The line of history.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.manifest.head.timeline
+    }
+
     /// The newest durable manifest revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
@@ -510,7 +560,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         };
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX) & !(geometry.batch_align - 1);
         let needed = geometry.align(mark_bytes(geometry) + record);
-        let begins = self.tail.position.offset.saturating_add(needed) > geometry.extent_bytes;
+        let begins = self.rotate || self.tail.position.offset.saturating_add(needed) > geometry.extent_bytes;
         let header =
             if begins || self.tail.position.offset == 0 { crate::wal::batch_start(geometry) } else { 0 };
         if geometry.align(header + needed) > capacity {

@@ -101,10 +101,31 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         self.retain();
     }
 
-    /// Keeps every segment, or goes back to the floor.
+    /// Keeps every segment that was not let go of by name, or goes back to the floor.
     pub fn keep_all(&mut self, keep: bool) {
         self.space.keep_all = keep;
         self.retain();
+    }
+
+    /// Lets go of this segment although [`Self::keep_all`] is on, as soon as neither the floor nor a hold keeps it. Asked again
+    /// after each start. Returns whether the segment is listed.
+    pub fn let_go(&mut self, log: LogId) -> bool {
+        let listed = self.manifest.segments.as_mut_slice();
+        let Some(segment) = listed.iter_mut().find(|segment: &&mut Segment| segment.log == log) else {
+            return false;
+        };
+        segment.wanted = false;
+        self.retain();
+        true
+    }
+
+    /// Records that this segment is archived, or let go of for good; the record goes with the next revision, at the latest
+    /// with the one that releases a segment.
+    pub fn record_archived(&mut self, log: LogId) {
+        if log > self.manifest.head.archived {
+            self.manifest.head.archived = log;
+            self.revising.touch();
+        }
     }
 
     /// The listed segments behind the current one: this boot listed them and has not begun them. An earlier one without a known
@@ -133,6 +154,7 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             return Err(refused);
         }
         self.space.reserved = ready < wanted;
+        self.rotate = false;
         let next = self.next;
         let at = self.segments().len() - self.unbegun().len();
         let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return Err(refused) };
@@ -175,7 +197,12 @@ impl<C: Checksum, L: Loan> Store<C, L> {
             return None;
         }
         // The next start needs a row for the segment that it opens, or it could not start at all.
-        if self.manifest.segments.room() <= SPARE_ROWS {
+        let room = self
+            .manifest
+            .segments
+            .room()
+            .min(self.config.max_segments.saturating_sub(self.segments().len()) + SPARE_ROWS);
+        if room <= SPARE_ROWS {
             self.out_of_space(now);
             return None;
         }
@@ -204,7 +231,8 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         let claimed = self.manifest.head.revision.next();
         let (epoch, geometry) = (self.writer.epoch, self.writer.geometry);
         let state = SegmentState::Unheaded;
-        let segment = Segment { log, extent, epoch, fence: Lsn::UNKNOWN, claimed, geometry, state };
+        let segment =
+            Segment { log, extent, epoch, fence: Lsn::UNKNOWN, claimed, geometry, state, wanted: true };
         if self.manifest.segments.push(segment).is_ok() {
             self.manifest.head.next_log = log.next();
             self.manifest.free.retain(|free| free.extent != extent);
@@ -294,16 +322,15 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         let policy = Policy { keep_snapshots: self.config.keep_snapshots, hold: self.space.hold };
         let surplus = retention::surplus(self.snapshots(), &policy);
         self.drop_oldest_snapshots(surplus);
-        if self.space.keep_all {
-            return;
-        }
+        let keep_all = self.space.keep_all;
         let freed = self.manifest.head.revision.next();
         let mut changed = false;
         let Self { manifest, space, writer, .. } = self;
         let extent_bytes = writer.geometry.extent_bytes;
         let (snapshots, free) = (&manifest.snapshots, &mut manifest.free);
         manifest.segments.retain(|segment: &Segment| {
-            if retention::judge(segment, snapshots.as_slice(), &policy) != Reason::Covered {
+            let wanted = keep_all && segment.wanted;
+            if wanted || retention::judge(segment, snapshots.as_slice(), &policy) != Reason::Covered {
                 return true;
             }
             let usable = segment.geometry.extent_bytes == extent_bytes && free.as_slice().len() < FREE;

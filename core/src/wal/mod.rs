@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  segment  | EXTENT .. pad | batch | batch | ... | what was there before |
-//!  batch    | MARK | RECORD | RECORD | ... | PAD to the batch border |
+//!  batch    | MARK | RECORD | GROUP | ... | PAD to the batch border |
 //! ```
 //!
 //! A batch is what one write carries. Its mark is encoded last, so that it witnesses everything that was durable by then.
 
+pub mod group;
 mod mark;
 pub mod reader;
 pub mod verdict;

@@ -9,6 +9,7 @@
 //! Invariants: records come out with dense LSNs; what comes out verified at its own place.
 //! It does not judge why it stopped: that is the [verdict](super::verdict), which needs the whole log.
 
+use super::group;
 use super::mark::{MARK_BODY, Mark};
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::frame::{Frame, Framing, Kind, Parsed};
@@ -66,6 +67,20 @@ pub struct Reader {
     pub sealed: bool,
     batch: Option<BatchSeen>,
     payload_end: u32,
+    group: Option<Group>,
+}
+
+/// A group whose records are being given out. The reader stands in front of it until the last one is.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Where the next record's length is, from the start of the frame.
+    next: u32,
+    /// Behind the last record.
+    end: u32,
+    /// Of the frame.
+    bytes: u32,
+    /// The window is the one that was verified.
+    verified: bool,
 }
 
 /// The batch that the reader is in.
@@ -102,6 +117,7 @@ impl Reader {
             sealed: false,
             batch: None,
             payload_end: 0,
+            group: None,
         }
     }
 
@@ -145,9 +161,13 @@ impl Reader {
         self.batch.filter(|batch| batch.end > self.offset)
     }
 
-    /// Reads one frame from a window that begins at [`Self::offset`]. Padding is passed over.
+    /// Reads one record or mark from a window that begins at [`Self::offset`]. Padding is passed over. Between the records of a
+    /// group the window must stay the same, or end in front of the group's end.
     #[inline]
     pub fn next<'w, C: Checksum>(&mut self, mut window: &'w [u8]) -> Item<'w> {
+        if let Some(group) = self.group {
+            return self.next_of_group::<C>(group, window);
+        }
         loop {
             let limit = u64::from(self.limit.saturating_sub(self.offset));
             let frame = match self.framing.decode::<C>(window, u64::from(self.offset), limit) {
@@ -173,6 +193,16 @@ impl Reader {
                     self.expected = lsn.next();
                     return Item::Record { lsn, payload: frame.payload };
                 }
+                Kind::Group => {
+                    let Some(count) = group::count(frame.payload) else { return Item::Stop(Found::Bad) };
+                    let start = frame.payload_end - u32::try_from(frame.payload.len()).unwrap_or(0);
+                    self.intact = true;
+                    self.sealed = false;
+                    debug_assert!(count > 0, "an empty group counts as bad");
+                    let group = Group { next: start, end: frame.payload_end, bytes, verified: true };
+                    self.group = Some(group);
+                    return self.next_of_group::<C>(group, window);
+                }
                 Kind::Mark => return self.mark(frame.payload, bytes),
                 Kind::Pad => {
                     let sealed = self.sealed;
@@ -183,6 +213,36 @@ impl Reader {
                 _ => return Item::Stop(Found::Bad),
             }
         }
+    }
+
+    /// The next record of a group that has verified; if the window no longer holds it, it is verified again.
+    fn next_of_group<'w, C: Checksum>(&mut self, group: Group, window: &'w [u8]) -> Item<'w> {
+        let Some(frame) = window.get(..group.bytes as usize) else {
+            self.group = Some(Group { verified: false, ..group });
+            return Item::Need(group.bytes as usize);
+        };
+        if !group.verified {
+            let again = self.framing.decode::<C>(frame, u64::from(self.offset), u64::from(group.bytes));
+            if !matches!(again, Parsed::Frame(Frame { kind: Kind::Group, payload_end, .. }) if payload_end == group.end)
+            {
+                return Item::Stop(Found::Bad);
+            }
+        }
+        let record = frame.get(group.next as usize..group.end as usize);
+        let Some((payload, used)) = record.and_then(group::split_first) else {
+            return Item::Stop(Found::Bad);
+        };
+        let next = group.next.saturating_add(used);
+        self.payload_end = self.offset.saturating_add(next);
+        let lsn = self.expected;
+        self.expected = lsn.next();
+        if next >= group.end {
+            self.group = None;
+            self.step(group.bytes);
+        } else {
+            self.group = Some(Group { next, verified: true, ..group });
+        }
+        Item::Record { lsn, payload }
     }
 
     /// The first frame of a batch says with which record it begins.
@@ -359,6 +419,40 @@ mod tests {
             assert_eq!((found, reader.batch()), (Found::Blank, None));
             assert_eq!(reader.settled.lsn, Lsn(5));
         }
+    }
+
+    #[test]
+    fn the_records_of_a_group_come_out_one_by_one_and_are_verified_whenever_the_window_is_another() {
+        let mut buffer = vec![0xaa; 4096];
+        let position = Position { log: LogId(4), offset: 0 };
+        let mut batch = WRITER.open::<TableCheck>(Place { extent: 1, position }, Lsn(1), buffer.len());
+        batch.push::<TableCheck>(b"alone", &mut buffer).unwrap();
+        let first = batch.push_group::<TableCheck>(&[b"one", b"", b"three"], &mut buffer);
+        assert_eq!((first, batch.next()), (Some(Lsn(2)), Lsn(5)));
+        assert_eq!(batch.push_group::<TableCheck>(&[], &mut buffer), None);
+        let settled = Settled { position, lsn: Lsn(1) };
+        let witness = Witness { settled, revision: Revision(3), time: Millis(5), seal: false };
+        batch.close::<TableCheck>(&WRITER, &witness, &mut buffer).unwrap();
+        let mut segment = vec![0; GEOMETRY.extent_bytes as usize];
+        segment[..4096].copy_from_slice(&buffer);
+        segment[batch.used as usize..4096].fill(0);
+        for window in [1, 8, 40, 8192] {
+            let (lsns, reader, found) = read(&segment, window);
+            assert_eq!(lsns, (1..=4).map(Lsn).collect::<Vec<_>>(), "window {window}");
+            assert_eq!((found, reader.batch()), (Found::Blank, None));
+        }
+        let mut reader = reader();
+        let window = |reader: &Reader| segment[reader.offset() as usize..].to_vec();
+        for _ in 0..3 {
+            let _ = reader.next::<TableCheck>(&window(&reader));
+        }
+        assert_eq!(reader.expected(), Lsn(3), "inside the group");
+        assert!(matches!(reader.next::<TableCheck>(&[]), Item::Need(_)));
+        let mut spoilt = window(&reader);
+        spoilt[20] ^= 1;
+        assert_eq!({ reader }.next::<TableCheck>(&spoilt), Item::Stop(Found::Bad));
+        let record = reader.next::<TableCheck>(&segment[reader.offset() as usize..]);
+        assert_eq!(record, Item::Record { lsn: Lsn(3), payload: b"" });
     }
 
     #[test]

@@ -10,10 +10,10 @@
 //! holds exactly the bytes that go to `place.offset`.
 //! It does not decide when a batch is closed, nor where it goes.
 
-use super::{batch_start, mark::Mark, mark_bytes};
+use super::{batch_start, group, mark::Mark, mark_bytes};
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::extent::{ExtentHeader, HeaderRole};
-use crate::codec::frame::{Framing, HEADER, Kind, Slot};
+use crate::codec::frame::{Framing, HEADER, Kind, LONG_HEADER, Slot};
 use crate::geometry::Geometry;
 use crate::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, StoreId};
 
@@ -124,6 +124,23 @@ impl Batch {
         self.used += u32::try_from(bytes).ok()?;
         self.records += 1;
         Some(lsn)
+    }
+
+    /// Adds records under one checksum, all or nothing; returns the LSN of the first. `None` (nothing changed) if the buffer is
+    /// too short or there is no record.
+    pub fn push_group<C: Checksum>(&mut self, records: &[&[u8]], buffer: &mut [u8]) -> Option<Lsn> {
+        let first = self.next();
+        let count = u32::try_from(records.len()).ok().filter(|count| *count > 0)?;
+        let payload = group::payload_bytes(records.iter().map(|record| record.len()))?;
+        let start = if payload > usize::from(u16::MAX) { LONG_HEADER } else { HEADER };
+        let from = self.used as usize;
+        let out = buffer.get_mut(from..from.checked_add(self.framing.frame_bytes(payload))?)?;
+        group::encode(records, out.get_mut(start..start + payload)?)?;
+        let slot = Slot { offset: u64::from(self.place.position.offset) + u64::from(self.used), lsn: first };
+        self.framing.seal::<C>(Kind::Group, slot, payload, out)?;
+        self.used += u32::try_from(out.len()).ok()?;
+        self.records += count;
+        Some(first)
     }
 
     /// Pads the batch to its border and writes its mark, and the header of the segment that it opens. Returns the bytes to

@@ -20,14 +20,14 @@ use std::process::ExitCode;
 use strandline::HardwareCheck;
 use strandline::core::codec::check::Seed;
 use strandline::core::codec::extent::{EXTENT_BODY, ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
-use strandline::core::codec::frame::{Framing, Kind, Parsed};
+use strandline::core::codec::frame::{Frame, Framing, Kind, Parsed};
 use strandline::core::geometry::Geometry;
 use strandline::core::lower::posix::File as Name;
 use strandline::core::manifest::{MANIFEST_STEP, SlotFound, head, look};
 use strandline::core::snapshot::UNIT;
 use strandline::core::types::{Lsn, Position};
 use strandline::core::wal::reader::MarkScan;
-use strandline::core::wal::{Mark, batch_start};
+use strandline::core::wal::{Mark, batch_start, group};
 
 use super::EXIT_USAGE;
 
@@ -122,8 +122,10 @@ impl Inspection {
         let mut next = header.fence;
         loop {
             let limit = u64::from(extent_bytes).saturating_sub(offset);
-            let (kind, bytes, seq, detail) = match self.window.frame(&framing, offset, limit)? {
-                Parsed::Frame(frame) => (frame.kind, frame.bytes as u64, frame.seq, Detail::of(&frame)),
+            let (kind, bytes, seq, records, detail) = match self.window.frame(&framing, offset, limit)? {
+                Parsed::Frame(frame) => {
+                    (frame.kind, frame.bytes as u64, frame.seq, records(&frame), Detail::of(&frame))
+                }
                 parsed => {
                     let stop = stop_of(parsed);
                     let from =
@@ -141,9 +143,7 @@ impl Inspection {
             if !in_order {
                 return Ok(Found::Damaged);
             }
-            if kind == Kind::Record {
-                next = next.next();
-            }
+            next = next.plus(records);
             offset += bytes;
         }
     }
@@ -245,6 +245,15 @@ impl Inspection {
     }
 }
 
+/// How many records a frame holds.
+fn records(frame: &Frame<'_>) -> u64 {
+    match frame.kind {
+        Kind::Record => 1,
+        Kind::Group => group::count(frame.payload).map_or(0, u64::from),
+        _ => 0,
+    }
+}
+
 /// What a line says of an intact frame.
 enum Detail {
     Mark(Mark),
@@ -252,7 +261,7 @@ enum Detail {
 }
 
 impl Detail {
-    fn of(frame: &strandline::core::codec::frame::Frame<'_>) -> Self {
+    fn of(frame: &Frame<'_>) -> Self {
         match Mark::decode(frame.payload).filter(|_| frame.kind == Kind::Mark) {
             Some(mark) => Self::Mark(mark),
             None => Self::Bytes(frame.payload.len()),

@@ -8,6 +8,8 @@
 //!   std-server archive WORD ...                         archive/
 //!   std-server completions SHELL, man DIR               generate.rs
 //!   std-server import-device --from PATH --out DIR      import_device.rs
+//!   std-server retention [plan|apply] [FLAGS]           retention.rs
+//!   std-server hold add|list|remove [FLAGS]             retention.rs
 //!   std-server config check [FLAGS]                     config.rs
 //!   std-server config show  [FLAGS]                     config.rs
 //!   std-server hash-password                            hash_password.rs
@@ -22,6 +24,7 @@ mod generate;
 mod hash_password;
 mod import_device;
 mod inspect;
+mod retention;
 mod verify;
 
 use std::env;
@@ -45,6 +48,8 @@ pub fn run() -> ExitCode {
         Command::Archive(args) => archive::run(&args),
         Command::Generate(generate) => generate.run(<Cli as clap::CommandFactory>::command()),
         Command::ImportDevice(args) => import_device::run(&args),
+        Command::Retention(args) => with_config(args.flags(), |loaded| args.run(&loaded)),
+        Command::Hold { action } => with_config(&action.flags().clone(), |loaded| action.run(&loaded)),
         Command::Config { action } => config::run(action),
         Command::HashPassword => hash_password::run(),
     }
@@ -80,6 +85,14 @@ enum Command {
     /// Take a device's log over a serial line, a FIFO or from a captured file, and keep it as an archive: exit code 0 (everything
     /// is there), 1 (not)
     ImportDevice(import_device::ImportArgs),
+    /// Say which archives the rules delete, and why; or delete them: exit code 0, or 1 if something can't be read or the size
+    /// can't be met
+    Retention(retention::RetentionArgs),
+    /// Name archives that are kept whatever the rules say
+    Hold {
+        #[command(subcommand)]
+        action: retention::HoldAction,
+    },
     /// Check or show the configuration
     Config {
         #[command(subcommand)]

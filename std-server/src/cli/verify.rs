@@ -11,11 +11,28 @@ use std::process::ExitCode;
 use strandline::{Log, OpenError, Recovered, Verdict};
 
 use super::EXIT_USAGE;
-use crate::config::Loaded;
-use crate::engine::options;
+use crate::config::{Config, Loaded};
+use crate::engine::{options_of, places};
 
 pub(super) fn run(loaded: &Loaded) -> ExitCode {
-    let places = [&loaded.config.wal.dir, &loaded.config.snapshot.directory];
+    let config = &loaded.config;
+    let mut worst = ExitCode::SUCCESS;
+    for shard in 0..config.shard_count {
+        if config.shard_count > 1 {
+            println!("shard      {shard}");
+        }
+        let verdict = verify(config, shard);
+        if verdict != ExitCode::SUCCESS {
+            worst = verdict;
+        }
+    }
+    worst
+}
+
+fn verify(config: &Config, shard: u16) -> ExitCode {
+    let options = options_of(config, shard);
+    let places = places(config, shard);
+    let places = [&places.log, &places.snapshots];
     if let Some(missing) = places.iter().find(|place| !place.is_dir()) {
         eprintln!(
             "std-server: there is no directory {}: name the data with --data-dir DIR",
@@ -23,7 +40,7 @@ pub(super) fn run(loaded: &Loaded) -> ExitCode {
         );
         return ExitCode::from(EXIT_USAGE);
     }
-    match Log::verify(&options(&loaded.config)) {
+    match Log::verify(&options) {
         Ok(recovered) => report(&recovered),
         Err(error) => {
             println!("{error}");

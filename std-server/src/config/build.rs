@@ -25,7 +25,8 @@ use super::keys::{BATCH_MIN_BYTES, Id, SEGMENT_MAX_BYTES, VALUE_DEFAULT_BYTES, k
 use super::problem::{ConfigError, Origin, Problem};
 use super::settings::Settings;
 use super::types::{
-    Config, FsyncMode, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig,
+    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig,
+    WalConfig,
 };
 use super::value::bytes;
 use crate::auth::Account;
@@ -49,7 +50,6 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn config(&mut self) -> Config {
-        self.refuse_what_is_not_built();
         let wal = self.wal();
         let snapshot = self.snapshot();
         let max_value_bytes = fit(self.max_value_bytes(wal.segment_bytes));
@@ -84,6 +84,7 @@ impl Builder<'_> {
                 format: LogFormat::from_word(self.settings.word(Id::LogFormat)).unwrap_or(LogFormat::Human),
             },
             shard_count: fit(self.settings.number(Id::ShardCount)),
+            history: self.history(),
         };
         self.refuse_shared_places(&config);
         self.note_places(&config);
@@ -95,6 +96,7 @@ impl Builder<'_> {
         let (fsync_mode, sync_after_writes) = self.sync_policy();
         let segment_bytes = self.segment_bytes();
         let batch_bytes = fit(self.batch_bytes(segment_bytes));
+        let max_total_bytes = self.max_total_bytes(segment_bytes);
         self.note_archives();
         let settings = &*self.settings;
         WalConfig {
@@ -110,6 +112,8 @@ impl Builder<'_> {
             conservative_mode: settings.bool(Id::ConservativeMode),
             archive_dir: self.place(settings.path(Id::ArchiveDir)).join(SHARD_0),
             compression_level: fit(settings.number(Id::CompressionLevel)),
+            max_total_bytes,
+            refuse_above_total: settings.word(Id::OnMaxTotal) == "refuse",
         }
     }
 
@@ -314,12 +318,30 @@ impl Builder<'_> {
         SocketAddr::new(ip, fit(self.settings.number(port)))
     }
 
-    fn refuse_what_is_not_built(&mut self) {
-        let shards = self.settings.number(Id::ShardCount);
-        if shards > 1 {
-            let what = format!("{shards} shards are refused: this version runs one");
-            self.problem(Id::ShardCount, what, "set it to 1, or delete it");
+    fn history(&self) -> HistoryConfig {
+        let settings = &*self.settings;
+        let time = |id| settings.number_or_off(id).map(Duration::from_secs);
+        HistoryConfig {
+            keep_events: time(Id::EventsKeep),
+            keep_window: time(Id::ArchiveKeepWindow),
+            keep_count: settings.number_or_off(Id::ArchiveKeepCount),
+            max_bytes: settings.number_or_off(Id::ArchiveMaxBytes),
+            bytes_per_second: settings.number(Id::ArchiveMaxMbPerSec) << 20,
+            cpu_percent: fit(settings.number(Id::ArchiveCpuPercent)),
         }
+    }
+
+    fn max_total_bytes(&mut self, segment_bytes: u64) -> Option<u64> {
+        let total = self.settings.number_or_off(Id::MaxTotalMb)? << 20;
+        if total < LEAST_SEGMENTS * segment_bytes {
+            let what = format!(
+                "{} is less than {LEAST_SEGMENTS} segments of {}",
+                bytes(total),
+                bytes(segment_bytes)
+            );
+            self.problem(Id::MaxTotalMb, what, "raise it, or lower persistence.wal.max_size_mb");
+        }
+        Some(total)
     }
 
     /// The three kinds of files are told apart by their directory, and two listeners by their address.
@@ -350,14 +372,17 @@ impl Builder<'_> {
     }
 
     fn note_archives(&mut self) {
-        if self.settings.bool(Id::ConservativeMode) {
-            let text = "every segment is kept, because this version does not write archives yet: the log grows until it does";
-            self.note(Id::ConservativeMode, text);
-        }
+        let conservative = self.settings.bool(Id::ConservativeMode);
         for id in [Id::ArchiveDir, Id::CompressionLevel, Id::CompressionAlgorithm] {
-            if self.settings.given(id).is_some() {
-                self.note(id, "has no effect yet: this version does not write archives");
+            if !conservative && self.settings.given(id).is_some() {
+                self.note(id, "has no effect: archives are written in conservative mode only");
             }
+        }
+        if conservative && self.settings.given(Id::EventsKeep).is_some() {
+            self.note(
+                Id::EventsKeep,
+                "has no effect in conservative mode: archives are kept by archive.keep_window",
+            );
         }
     }
 
@@ -436,7 +461,9 @@ fn fit<T: TryFrom<u64>>(number: u64) -> T {
 
 const HOW_TO_ADD_USERS: &str = "put `NAME: HASH` below `auth.users`, the hash as `std-server hash-password` prints it, \
                                 or use 127.0.0.1";
-/// The one shard's directory, below the directories that are divided by shard.
+/// Ready ones, those that recovery needs, and some to write to.
+const LEAST_SEGMENTS: u64 = 8;
+/// The first shard's directory, below the directories that are divided by shard.
 const SHARD_0: &str = "shard-0";
 /// Names of segments are this, a number and an extension: well below what file systems take.
 const MAX_PREFIX_BYTES: usize = 64;

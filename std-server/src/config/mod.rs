@@ -36,9 +36,11 @@ pub use flags::Flags;
 pub use problem::{ConfigError, Origin, Problem};
 pub use settings::{Setting, Settings};
 pub use types::{
-    Config, FsyncMode, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig, WalConfig,
+    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig,
+    WalConfig,
 };
 pub use value::Value;
+pub(crate) use value::seconds as duration;
 
 /// A configuration, and how it came about.
 #[derive(Debug, Clone)]

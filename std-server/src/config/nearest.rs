@@ -9,7 +9,8 @@ pub(super) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>
     let score = |candidate: &str| {
         let whole = strsim::normalized_damerau_levenshtein(&given, candidate);
         let word = strsim::normalized_damerau_levenshtein(leaf, last_word(candidate));
-        whole.max(word * LEAF_WEIGHT) + whole * TIE_WEIGHT
+        let begun = if candidate.starts_with(&given) { BEGUN_WEIGHT } else { 0.0 };
+        whole.max(word * LEAF_WEIGHT).max(begun) + whole * TIE_WEIGHT
     };
     let best = candidates.map(|candidate| (score(candidate), candidate));
     // The first of equals wins: a row's full path stands before its other spellings.
@@ -21,6 +22,8 @@ fn last_word(path: &str) -> &str {
 }
 
 const LONGEST: usize = 128;
+/// A path that was begun is more than a matching last word in another section.
+const BEGUN_WEIGHT: f64 = 0.95;
 /// A matching last word in another section is a little less than a matching path.
 const LEAF_WEIGHT: f64 = 0.9;
 /// Among equal last words the more similar section wins.

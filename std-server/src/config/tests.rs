@@ -221,9 +221,14 @@ fn what_a_spelling_means_is_said() {
              mode acknowledges after the write to the system",
         ),
         (
-            &[("STRANDLINE_WAL__CONSERVATIVE_MODE", "true")],
-            "persistence.wal.conservative_mode = true (env STRANDLINE_WAL__CONSERVATIVE_MODE): every segment is kept, \
-             because this version does not write archives yet: the log grows until it does",
+            &[("STRANDLINE_WAL__COMPRESSION_LEVEL", "9")],
+            "persistence.wal.compression_level = 9 (env STRANDLINE_WAL__COMPRESSION_LEVEL): has no effect: archives are \
+             written in conservative mode only",
+        ),
+        (
+            &[("STRANDLINE_WAL__CONSERVATIVE_MODE", "true"), ("STRANDLINE_EVENTS__KEEP", "30d")],
+            "events.keep = 2592000 (env STRANDLINE_EVENTS__KEEP): has no effect in conservative mode: archives are kept by \
+             archive.keep_window",
         ),
         (
             &[("STRANDLINE_WAL__PATH", "/log/a.wal"), ("STRANDLINE_DATA_DIR", "/d")],

@@ -55,6 +55,26 @@ pub struct Config {
     pub logging: LoggingConfig,
     /// Number of shards.
     pub shard_count: u16,
+    /// How history is kept.
+    pub history: HistoryConfig,
+}
+
+/// How events and archives are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryConfig {
+    /// How long events stay in the log where they are not archived; for ever unless set.
+    pub keep_events: Option<Duration>,
+    /// Archives stay whose newest entry is younger.
+    pub keep_window: Option<Duration>,
+    /// So many of the newest archives stay.
+    pub keep_count: Option<u64>,
+    /// What the archives may take.
+    pub max_bytes: Option<u64>,
+    /// Archiving works through no more of the log in a second.
+    pub bytes_per_second: u64,
+    /// Archiving takes no more of one processor, percent.
+    pub cpu_percent: u32,
 }
 
 /// What HTTP's clients may take of the server.
@@ -99,6 +119,10 @@ pub struct WalConfig {
     pub archive_dir: PathBuf,
     /// Level of zstd for archives, 1 to 22.
     pub compression_level: i32,
+    /// What the segments of one shard may take together; at least 8 segments.
+    pub max_total_bytes: Option<u64>,
+    /// When they do, writes are refused; otherwise it is only said.
+    pub refuse_above_total: bool,
 }
 
 /// The snapshots.

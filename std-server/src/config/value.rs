@@ -92,6 +92,8 @@ pub(super) fn parse(kind: Kind, raw: &Raw) -> Result<Value, Unfit> {
         Kind::Size { min, max } | Kind::SizeOrOff { min, max } => {
             size(raw).and_then(|bytes| within(bytes, min, max)).map(Value::Number)
         }
+        Kind::DurationOr(word) if is_off(raw) || text(raw) == Some(word) => Some(Value::Off),
+        Kind::DurationOr(_) => text(raw).and_then(seconds).map(Value::Number),
         Kind::Choice(words) => {
             text(raw).and_then(|text| words.iter().find(|word| **word == text)).map(|word| Value::Word(word))
         }
@@ -207,6 +209,22 @@ fn size(raw: &Raw) -> Option<i128> {
     number.parse::<i128>().ok()?.checked_mul(scale)
 }
 
+/// A time of whole seconds, `30d`, `12h`, `90m` or `45s`, in seconds; at most a thousand years.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.trim().split_at_checked(text.trim().len().checked_sub(1)?)?;
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return None,
+    };
+    let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_plain.then(|| number.parse::<u64>().ok()?.checked_mul(scale)).flatten()?;
+    (1..=MAX_SECONDS).contains(&seconds).then_some(seconds)
+}
+
 /// What a value of this kind looks like, for errors and for the reference page.
 pub(super) fn expected(kind: Kind) -> String {
     let span = |min: u64, max: u64, unit: &str| {
@@ -221,6 +239,7 @@ pub(super) fn expected(kind: Kind) -> String {
             format!("a size from {} to {}: bytes, or text such as \"8MB\"", bytes(min), bytes(max))
         }
         Kind::SizeOrOff { min, max } => format!("{}, or off", expected(Kind::Size { min, max })),
+        Kind::DurationOr(word) => format!("a time such as 30d, 12h, 90m or 45s, or {word}"),
         Kind::Choice([only]) => format!("\"{only}\", the only choice"),
         Kind::Choice(words) => {
             let (last, rest) = words.split_last().expect("a choice has words");
@@ -282,6 +301,8 @@ fn shown(raw: &Raw) -> String {
     }
 }
 
+/// A thousand years.
+const MAX_SECONDS: u64 = 1000 * 366 * 86_400;
 /// How much of a wrong text an error repeats.
 const SHOWN_CHARS: usize = 60;
 /// The longest name that DNS knows.

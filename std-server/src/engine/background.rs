@@ -79,6 +79,43 @@ pub(crate) async fn keep_snapshots(engine: Arc<DurableEngine>) {
     }
 }
 
+/// Takes snapshots of the logs beside the keyspace's, for ever: they hold nothing, and let a start begin behind them.
+pub(crate) async fn keep_shard_snapshots(engine: Arc<DurableEngine>) {
+    let Some(shards) = engine.shards().filter(|shards| shards.count() > 1).cloned() else { return };
+    let interval = engine.facts.config.snapshot.interval;
+    let mut last: Vec<(u64, Instant)> = shards.all().iter().map(|_| (0, Instant::now())).collect();
+    loop {
+        tokio::time::sleep(SNAPSHOT_PAUSE).await;
+        for (shard, (bytes, since)) in shards.all().iter().zip(&mut last).skip(1) {
+            let Stats { batch_bytes, halted: None, .. } = shard.log.stats() else { continue };
+            let grown = batch_bytes.saturating_sub(*bytes);
+            if grown == 0 || (grown <= LOG_GROWTH_BYTES && since.elapsed() < interval) {
+                continue;
+            }
+            let log = shard.log.clone();
+            let taken =
+                tokio::task::spawn_blocking(move || log.write_snapshot(log.begin_snapshot(), &mut Nothing));
+            match taken.await {
+                Ok(Ok(_)) => *bytes = batch_bytes,
+                Ok(Err(error)) => {
+                    tracing::error!(shard = shard.number, %error, "no snapshot of a shard was made; its log goes on")
+                }
+                Err(_) => return,
+            }
+            *since = Instant::now();
+        }
+    }
+}
+
+/// The state of a log that holds only events.
+struct Nothing;
+
+impl strandline::Image for Nothing {
+    fn next_chunk(&mut self, _: &mut Vec<u8>) -> Result<bool, strandline::BadState> {
+        Ok(false)
+    }
+}
+
 /// Removes expired keys and frees what flushes left behind, for ever.
 pub(crate) async fn sweep(engine: Arc<DurableEngine>) {
     let Some(store) = engine.store() else { return };

@@ -16,6 +16,7 @@ mod host;
 mod open;
 mod replay;
 mod seen;
+mod shards;
 mod snapshots;
 mod store;
 
@@ -33,14 +34,18 @@ use tokio_util::sync::CancellationToken;
 use self::clock::Clock;
 use self::open::Heard;
 use self::replay::{Loader, Recovering};
+use self::shards::Keeping;
 use self::snapshots::Snapshots;
 use self::store::Parts;
 use crate::auth::Credentials;
 use crate::command::{Clients, CommandLimits, Engine, Halted, Progress, Refusal, Replies, Ticket, Unit};
 use crate::config::Config;
+use crate::events::Shards;
 use crate::keyspace::{Keyspace, Options};
 
 pub use self::open::options;
+pub(crate) use self::open::{options_of, places};
+pub(crate) use self::shards::archive_dir;
 pub(crate) use self::store::Store;
 
 /// The engine of the server.
@@ -58,6 +63,8 @@ pub struct DurableEngine {
     recovering: Arc<Recovering>,
     ready: OnceLock<Arc<Store>>,
     snapshots: Arc<Snapshots>,
+    shards: OnceLock<Arc<Shards>>,
+    keeper: Mutex<Option<Keeping>>,
     /// Bytes of log that recovery read: the log since the newest snapshot.
     replayed_bytes: AtomicU64,
     events: Mutex<Option<UnboundedReceiver<Heard>>>,
@@ -108,6 +115,8 @@ impl DurableEngine {
             recovering: Arc::default(),
             ready: OnceLock::new(),
             snapshots,
+            shards: OnceLock::new(),
+            keeper: Mutex::new(None),
             replayed_bytes: AtomicU64::new(0),
             events: Mutex::new(None),
             stop,
@@ -126,6 +135,7 @@ impl DurableEngine {
             self.begin(Keyspace::new(Options { seed, ..Options::default() }), None, 0);
             return Ok(Recovery { recovered: None, keys: 0, took: begun.elapsed() });
         }
+        shards::check_count(config)?;
         let (heard, events) = unbounded_channel();
         let clock = Arc::clone(&self.clock);
         let options = options(config)
@@ -146,6 +156,7 @@ impl DurableEngine {
         let taken = recovered.snapshots.last().map_or(Millis(now_ms), |newest| newest.time);
         self.snapshots.found(taken, Duration::from_millis(now_ms.saturating_sub(taken.0)));
         let keys = keyspace.len();
+        self.open_shards(&log, &report)?;
         self.begin(keyspace, Some(log), report.records);
         Ok(Recovery { recovered: Some(recovered), keys, took: begun.elapsed() })
     }
@@ -172,8 +183,10 @@ impl DurableEngine {
             drop(tokio::spawn(open::report(events)));
         }
         drop(tokio::spawn(background::sweep(Arc::clone(self))));
+        self.keep_history();
         if self.facts.config.snapshot.enabled && self.facts.config.persistence_enabled {
             drop(tokio::spawn(background::keep_snapshots(Arc::clone(self))));
+            drop(tokio::spawn(background::keep_shard_snapshots(Arc::clone(self))));
         }
     }
 
@@ -195,10 +208,13 @@ impl DurableEngine {
         let Some(store) = self.store().cloned() else { return Ok(()) };
         store.stopping.store(true, Relaxed);
         let turn = self.snapshots.turn().await;
+        let (shards, keeping) = (self.shards.get().cloned(), self.keeper.lock().take());
         let closed = tokio::task::spawn_blocking(move || {
+            drop(keeping);
             let log = store.log()?;
-            log.close();
-            log.stats().halted
+            let others = shards.iter().flat_map(|shards| shards.all().iter().skip(1));
+            let halted: Vec<String> = others.filter_map(|shard| close(&shard.log)).collect();
+            close(log).or_else(|| halted.into_iter().next())
         });
         let halted = closed.await.unwrap_or_else(|panic| Some(panic.to_string()));
         drop(turn);
@@ -243,6 +259,12 @@ impl DurableEngine {
             Ok(Arc::clone(store))
         }
     }
+}
+
+/// Flushes, syncs and seals a log; says why it has halted, if it has.
+fn close(log: &Log) -> Option<String> {
+    log.close();
+    log.stats().halted
 }
 
 impl Engine for DurableEngine {

@@ -23,12 +23,8 @@ pub fn options(config: &Config) -> Options {
         },
         FsyncMode::Never => Mode::Never,
     };
-    let places = Places {
-        log: wal.dir.clone(),
-        snapshots: config.snapshot.directory.clone(),
-        prefix: wal.prefix.clone(),
-    };
-    Options::new(wal.dir.clone())
+    let places = places(config, 0);
+    Options::new(places.log.clone())
         .places(places)
         .mode(mode)
         .segment_bytes(segment_bytes(config))
@@ -36,7 +32,33 @@ pub fn options(config: &Config) -> Options {
         .write_on_wait(true)
         .keep_snapshots(config.snapshot.keep_count)
         .compress(config.snapshot.compression)
-        .keep_all(wal.conservative_mode)
+        .keep_all(true)
+        .max_segments(max_segments(config))
+}
+
+fn max_segments(config: &Config) -> usize {
+    let wal = &config.wal;
+    let most = wal.max_total_bytes.filter(|_| wal.refuse_above_total).map(|total| total / wal.segment_bytes);
+    most.map_or(usize::MAX, |segments| usize::try_from(segments).unwrap_or(usize::MAX))
+}
+
+/// The same for another shard.
+pub(crate) fn options_of(config: &Config, shard: u16) -> Options {
+    options(config).places(places(config, shard))
+}
+
+/// Where a shard's files are.
+pub(crate) fn places(config: &Config, shard: u16) -> Places {
+    let (wal, snapshots) = (&config.wal, &config.snapshot.directory);
+    let prefix = wal.prefix.clone();
+    if shard == 0 {
+        return Places { log: wal.dir.clone(), snapshots: snapshots.clone(), prefix };
+    }
+    let name = format!("shard-{shard}");
+    // Where the first shard has a directory named after it, the others are beside it; otherwise they are in it.
+    let beside = wal.dir.file_name().is_some_and(|name| name == "shard-0");
+    let log = if beside { wal.dir.with_file_name(&name) } else { wal.dir.join(&name) };
+    Places { log, snapshots: snapshots.join(name), prefix }
 }
 
 /// The longest record that the log takes.
@@ -66,7 +88,8 @@ pub(super) async fn report(mut events: UnboundedReceiver<Heard>) {
                 "the log has halted: nothing is written any more, reads go on; see to the device, then restart"
             ),
             Event::Full => tracing::error!(
-                "no space for another segment: writes are refused until there is; deletes and snapshots go on"
+                "no space for another segment, on the device or below wal.max_total_mb: writes are refused until there is; \
+                 deletes and snapshots go on"
             ),
             Event::Healed => tracing::info!("there is space again: writes are taken"),
             Event::Rotated { position, fence } => {

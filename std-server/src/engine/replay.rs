@@ -10,6 +10,7 @@ use std::sync::Arc;
 use strandline::{BadState, Lsn, Replay, Snapshot};
 
 use crate::command::Progress;
+use crate::events::is_event;
 use crate::keyspace::{Keyspace, Options, chunk_seed, decode_record};
 
 /// How far recovery is, for other threads.
@@ -46,6 +47,8 @@ pub(super) struct Loader {
     /// Records that are applied together.
     batch: Batch,
     first: Option<Lsn>,
+    /// Events among the records before the keyspace had its size: they need no room in it.
+    events: u64,
     /// The keyspace has its size: from a snapshot, or from the length of the log.
     sized: bool,
     recovering: Arc<Recovering>,
@@ -55,15 +58,14 @@ pub(super) struct Loader {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// LSN of the first record.
-    first: Lsn,
+    lsns: Vec<Lsn>,
 }
 
 impl Loader {
     pub(super) fn new(seed: u64, recovering: Arc<Recovering>) -> Self {
         let keyspace = Keyspace::new(Options { seed, ..Options::default() });
         let (batch, first) = (Batch::default(), None);
-        Self { keyspace, seed, expected_keys: 0, batch, first, sized: false, recovering }
+        Self { keyspace, seed, expected_keys: 0, batch, first, events: 0, sized: false, recovering }
     }
 
     /// The keyspace, once recovery has handed over everything.
@@ -87,6 +89,7 @@ impl Loader {
         let result = applied.map_err(|error| self.batch.blame(error.to_string()));
         self.batch.bytes.clear();
         self.batch.ends.clear();
+        self.batch.lsns.clear();
         result
     }
 }
@@ -117,9 +120,11 @@ impl Replay for Loader {
 
     fn apply(&mut self, lsn: Lsn, record: &[u8]) -> Result<(), BadState> {
         self.first.get_or_insert(lsn);
-        if self.batch.ends.is_empty() {
-            self.batch.first = lsn;
+        if is_event(record) {
+            self.events += u64::from(!self.sized);
+            return Ok(());
         }
+        self.batch.lsns.push(lsn);
         self.batch.bytes.extend_from_slice(record);
         self.batch.ends.push(self.batch.bytes.len());
         // Until the keyspace has its size, one window of the log is kept back; see `progress`.
@@ -136,7 +141,9 @@ impl Replay for Loader {
         let first = self.first.unwrap_or(next).0;
         if !self.sized {
             // The first records wait for this: how many there are is the only hint at how many keys there will be.
-            let expected_keys = last.max(next).0.saturating_sub(first);
+            let seen = self.batch.ends.len() as u64;
+            let records = u128::from(last.max(next).0.saturating_sub(first));
+            let expected_keys = records * u128::from(seen) / u128::from((seen + self.events).max(1));
             self.size(self.seed, usize::try_from(expected_keys).unwrap_or(usize::MAX));
         }
         self.recovering.records.store(next.0.saturating_sub(first), Relaxed);
@@ -153,7 +160,7 @@ impl Batch {
     /// Names the record that is not one.
     fn blame(&self, error: String) -> BadState {
         let bad = self.records().position(|record| decode_record(record).any(|effect| effect.is_err()));
-        let lsn = self.first.plus(bad.unwrap_or(0) as u64);
+        let lsn = self.lsns.get(bad.unwrap_or(0)).copied().unwrap_or_default();
         BadState(format!("record {lsn} is intact but not one of this server's: {error}"))
     }
 }

@@ -225,7 +225,7 @@ impl Store {
     pub(super) fn refusal(&self, refused: Refused) -> Refusal {
         match refused {
             Refused::Full => Refusal::fixed(
-                "OOM no space on the log's device: writes are refused until there is; reads and deletes go on",
+                "OOM no space on the log's device, or below wal.max_total_mb: writes are refused until there is; reads and deletes go on",
             ),
             Refused::Halted => halted(&self.log_stats().and_then(|stats| stats.halted).unwrap_or_default()),
             Refused::Closed => Refusal::fixed("ERR the server is stopping"),
@@ -249,14 +249,19 @@ impl Store {
             Err(error) => Poll::Ready(Err(error)),
         });
         kept.await.map_err(|error| {
-            let refusal = match error {
-                AppendError::Refused(refused) => self.refusal(refused),
-                AppendError::Halted(why) => halted(&why),
-                other => Refusal::new(format!("ERR {other}")),
-            };
+            let refusal = self.not_acknowledged(error);
             let acknowledged = log.acknowledged().0.checked_sub(1).map(Ticket);
             Halted { acknowledged, refusal }
         })
+    }
+
+    /// What a client is told whose record is not acknowledged.
+    pub(super) fn not_acknowledged(&self, error: AppendError) -> Refusal {
+        match error {
+            AppendError::Refused(refused) => self.refusal(refused),
+            AppendError::Halted(why) => halted(&why),
+            other => Refusal::new(format!("ERR {other}")),
+        }
     }
 
     /// The newest record.
@@ -311,6 +316,16 @@ impl Store {
         }
         state.changes += 1;
         Some(count)
+    }
+
+    /// Counts records that were appended beside the keyspace.
+    pub(super) fn count_changes(&self, changes: u64) {
+        self.shared.lock().changes += changes;
+    }
+
+    /// Whether writes are logged.
+    pub(super) const fn logs_writes(&self) -> bool {
+        self.logs_writes
     }
 
     /// Whether a snapshot must be given a record of its own, because nothing else moves the log on.

@@ -88,8 +88,17 @@ pub(super) async fn metrics(State(site): State<Site>) -> Response {
     site.metrics.page()
 }
 
-/// Whether requests can be served, and why not.
+/// Whether requests can be served, and what else is wrong.
 fn state(engine: &DurableEngine) -> (StatusCode, Value) {
+    let (status, mut state) = service(engine);
+    if let Some(history) = history(engine) {
+        state["history"] = history;
+    }
+    (status, state)
+}
+
+/// Whether requests can be served, and why not.
+fn service(engine: &DurableEngine) -> (StatusCode, Value) {
     if let Some(progress) = engine.progress() {
         let answer = json!({
             "status": "loading",
@@ -104,11 +113,36 @@ fn state(engine: &DurableEngine) -> (StatusCode, Value) {
             (StatusCode::SERVICE_UNAVAILABLE, answer)
         }
         None if stats.full => {
-            let why = "no space on the log's device: writes are refused until there is";
+            let why =
+                "no space on the log's device, or below wal.max_total_mb: writes are refused until there is";
             (StatusCode::OK, json!({ "status": "full", "error": why }))
         }
         None => (StatusCode::OK, json!({ "status": "ready" })),
     }
+}
+
+/// What an operator should know of history, if there is anything.
+fn history(engine: &DurableEngine) -> Option<Value> {
+    let report = engine.keeper()?.report();
+    let mut detail = Map::new();
+    if let Some(why) = report.failing {
+        detail.insert("failing".to_owned(), why.into());
+        detail.insert("waiting_segments".to_owned(), report.waiting.into());
+    }
+    if let Some(why) = report.outgrown {
+        detail.insert("outgrown".to_owned(), why.into());
+    }
+    if let Some(why) = report.alarm {
+        detail.insert("alarm".to_owned(), why.into());
+    }
+    if !report.quarantined.is_empty() {
+        let named = report
+            .quarantined
+            .iter()
+            .map(|((shard, log), why)| json!({ "shard": shard, "segment": log, "why": why }));
+        detail.insert("quarantined".to_owned(), named.collect());
+    }
+    (!detail.is_empty()).then_some(Value::Object(detail))
 }
 
 fn described(info: &SnapshotInfo) -> Snapshot {

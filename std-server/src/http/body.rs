@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use axum::body::{Bytes, HttpBody as _};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -46,16 +46,27 @@ impl<'b, T: Deserialize<'b>> Deserialize<'b> for Object<T> {
     }
 }
 
+/// A body that has arrived, of a page that takes longer ones than others.
+pub(super) struct Whole(pub(super) Bytes);
+
 impl FromRequest<Site> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, site: &Site) -> Result<Self, Problem> {
+        Whole::read(request, site, site.limits.body_bytes).await.map(|Whole(body)| Self(body))
+    }
+}
+
+impl Whole {
+    /// Reads a body of at most so many bytes.
+    pub(super) async fn read(mut request: Request, site: &Site, most: usize) -> Result<Self, Problem> {
         // Before it has arrived: whoever waits for `100 Continue` then keeps it to himself.
         let announced = request.body().size_hint().lower();
-        if announced > site.limits.body_bytes as u64 {
-            let text = format!("the body is longer than {} bytes", site.limits.body_bytes);
+        if announced > most as u64 {
+            let text = format!("the body is longer than {most} bytes");
             return Err(Kind::BodyTooLarge.says(text));
         }
+        DefaultBodyLimit::max(most).apply(&mut request);
         let limit = site.limits.body_time;
         match tokio::time::timeout(limit, Bytes::from_request(request, site)).await {
             Ok(body) => Ok(Self(body?)),

@@ -64,7 +64,7 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Gives up on an answer that takes too long: what was begun may still be done.
 pub(super) async fn bound_time(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    // A snapshot takes as long as it takes, and so does reading an archive.
+    // A snapshot takes as long as it takes, and so does archiving, or reading an archive.
     let path = request.uri().path();
     if path == "/snapshot" || path.starts_with("/archives/") {
         return next.run(request).await;

@@ -4,6 +4,7 @@
 //!  socket ─► listener.rs ─► shape ─► head ─► page ─► user ─► time ─► loading ─► handler
 //!            connections    problem  limits  guard   users   limits            kv.rs keys.rs  words ─► reply ─► JSON
 //!            deadlines      .rs      .rs     .rs     .rs     .rs               command.rs     Synap's commands
+//!                                                                              events.rs      events, read while they are sent
 //!                                                                              admin.rs       the operator's pages
 //!                                                                              archives.rs    archives, whole and in ranges
 //! ```
@@ -16,7 +17,9 @@ mod admin;
 mod archives;
 mod body;
 mod command;
+mod events;
 mod guard;
+mod history;
 mod keys;
 mod kv;
 mod limits;
@@ -25,6 +28,7 @@ mod openapi;
 mod problem;
 mod scan;
 mod shapes;
+mod stream;
 mod text;
 mod users;
 
@@ -146,6 +150,8 @@ fn for_clients() -> OpenApiRouter<Site> {
         .routes(routes!(keys::copy))
         .routes(routes!(keys::randomkey))
         .routes(routes!(command::command))
+        .routes(routes!(events::store, events::list))
+        .routes(routes!(events::tail))
 }
 
 fn for_operators() -> OpenApiRouter<Site> {
@@ -156,6 +162,7 @@ fn for_operators() -> OpenApiRouter<Site> {
         .routes(routes!(archives::archive))
         .routes(routes!(archives::verify))
         .routes(routes!(archives::download))
+        .routes(routes!(history::archive_now))
 }
 
 fn for_all() -> OpenApiRouter<Site> {

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     BodyTooLarge,
     UriTooLong,
     HeadTooLarge,
+    Conflict,
+    Diverged,
     Internal,
     Loading,
     Halted,
@@ -64,6 +66,8 @@ impl Kind {
             Self::HeadTooLarge => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The header is too large")
             }
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The server is not set up for this"),
+            Self::Diverged => (StatusCode::CONFLICT, "diverged", "What the cursor has seen is void"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
             Self::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading", "Recovery is running"),
             Self::Halted => (StatusCode::SERVICE_UNAVAILABLE, "halted", "The log has halted"),

@@ -47,6 +47,87 @@ pub(super) struct Piece<'b> {
     pub(super) value: &'b RawValue,
 }
 
+/// An event as a client writes it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the document's words for what the events' own reader takes apart")]
+pub(super) struct NewEvent {
+    /// What happened; not `record`, nor beginning with `kv.` or `log.`.
+    #[schema(min_length = 1, max_length = 1024)]
+    event_type: String,
+    /// What it is about. Events of one context keep their order.
+    #[schema(min_length = 1, max_length = 1024)]
+    context_id: String,
+    /// What is said of it: an object. `{"$bytes": "base64"}` and `{"$time": "RFC 3339"}` are bytes and times.
+    #[schema(value_type = Object)]
+    payload: Value,
+    /// When it happened: seconds, milliseconds (from 100,000,000,000 on), or RFC 3339; now if it is not there.
+    timestamp: Option<Value>,
+    /// Its number; its LSN if it is not there.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
+    event_id: Option<u64>,
+}
+
+/// Where the events of a batch are.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StoredEvents {
+    /// How many there are.
+    pub(super) count: usize,
+    /// LSN of each, in the order of the batch.
+    pub(super) lsns: Vec<u64>,
+    /// Shard of each, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shards: Option<Vec<u16>>,
+    /// The last one as a cursor.
+    pub(super) cursor: String,
+}
+
+/// What archiving at once has come to.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ArchivedNow {
+    /// Everything up to the request is archived.
+    pub(super) success: bool,
+    /// Segments that were archived meanwhile.
+    pub(super) archived: u64,
+    /// Settled segments without an archive.
+    pub(super) waiting: u64,
+    /// Why the last attempt failed, if it did.
+    pub(super) failing: Option<String>,
+    /// Damaged segments, which are never archived.
+    pub(super) quarantined: Vec<Value>,
+}
+
+/// Which events are wanted. Besides these, `payload.FIELD=VALUE` for a field of the payload, names of nested ones joined by dots.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's words for what the events' own reader takes apart")]
+pub(super) struct EventFilter {
+    /// First LSN.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
+    from_lsn: Option<u64>,
+    /// Last LSN.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
+    to_lsn: Option<u64>,
+    /// Timestamps from here on: seconds, milliseconds or RFC 3339.
+    since: Option<String>,
+    /// Timestamps before here.
+    until: Option<String>,
+    /// Event type; several if it stands several times.
+    #[param(rename = "type")]
+    kind: Option<String>,
+    /// Context.
+    context: Option<String>,
+    /// `oldest` or `newest` first.
+    order: Option<String>,
+    /// At most so many.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
+    limit: Option<u64>,
+    /// Behind this event: a line's `cursor`. For the tail, the `id` of the last one.
+    cursor: Option<String>,
+    /// Only this shard.
+    shard: Option<u16>,
+}
+
 /// A piece of a value and its place.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

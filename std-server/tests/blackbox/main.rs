@@ -10,6 +10,7 @@
 //!  bad_input.rs                 requests and configuration that must not be believed
 //!  stop.rs                      ends of every kind, under load and during recovery
 //!  campaign.rs                  kills under load, a few rounds in each mode
+//!  history.rs                   kills while events are archived
 //! ```
 //!
 //! The numbers are those of the ways in which the systems that this one follows lose data.
@@ -24,6 +25,7 @@ mod damage;
 mod durable;
 mod exact;
 mod faults;
+mod history;
 mod snapshots;
 mod stop;
 mod support;

@@ -24,7 +24,11 @@ fn find(data: &Path, text: &str) -> (PathBuf, usize) {
         let bytes = fs::read(path).expect("readable");
         bytes.windows(text.len()).position(|window| window == text.as_bytes())
     };
-    files.into_iter().find_map(|path| place(&path).map(|at| (path, at))).expect("the text is in a segment")
+    files
+        .into_iter()
+        .filter(|path| path.is_file())
+        .find_map(|path| place(&path).map(|at| (path, at)))
+        .expect("the text is in a segment")
 }
 
 fn flip(path: &Path, at: usize) {

@@ -13,6 +13,9 @@ use crate::script::Content;
 
 impl World {
     pub(super) fn append(&mut self, content: Content, reclaim: bool, chance: &mut Chance) -> Verdict {
+        if chance.one_in(6) {
+            return self.append_group(content, chance);
+        }
         let payload = self.payload(content, chance);
         let priority = if reclaim { Priority::Reclaim } else { Priority::Ordinary };
         let Some(store) = &mut self.store else { return Ok(()) };
@@ -39,6 +42,23 @@ impl World {
             }
             Err(_) => Ok(()),
         }
+    }
+
+    /// Some records that are all there after a crash, or none of them.
+    fn append_group(&mut self, content: Content, chance: &mut Chance) -> Verdict {
+        let payloads: Vec<Vec<u8>> =
+            (0..chance.between(1, 5)).map(|_| self.payload(content, chance)).collect();
+        let records: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let mut answer = store.append_group(&records, Priority::Ordinary);
+        if let Err(Refused::NeedsBuffer(bytes)) = answer
+            && store.exchange(vec![0xee; bytes]).is_ok()
+        {
+            answer = store.append_group(&records, Priority::Ordinary);
+        }
+        self.coverage.group(answer);
+        self.transcript.note(|| format!("      append a group of {}: {answer:?}", records.len()));
+        answer.map_or(Ok(()), |first| self.oracle.taken_together(first, &records))
     }
 
     /// A record that begins with a number of its own.

@@ -1,0 +1,280 @@
+//! Segments one by one: what there is, what a sealed one holds, and which ones are let go of.
+//!
+//! ```text
+//!  Log::segments ─► SegmentInfo ─► Log::read_segment ─► records up to its end, or where it is damaged
+//!                       └────────► Log::let_go, Log::record_archived
+//! ```
+//!
+//! With [`Options::keep_all`](crate::Options::keep_all) a segment goes only when it was let go of by name and neither the floor
+//! nor a reader keeps it. Others may stay in front of it and behind it: then the LSNs of the listed ones are not dense.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strandline_core::lower::posix::File as Name;
+use strandline_core::manifest::Segment;
+use strandline_core::retention::floor;
+use strandline_core::types::{Epoch, LogId, Lsn, Position, StoreId, Timeline};
+use strandline_core::wal::batch_start;
+use strandline_core::wal::reader::{Item, Reader};
+
+use crate::check::HardwareCheck;
+use crate::dir::read_at;
+use crate::log::Log;
+use crate::memory::WINDOW;
+use crate::reader::{ReadError, Record};
+
+/// A listed segment that has been begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub log: LogId,
+    /// Epoch of its writer.
+    pub epoch: Epoch,
+    /// LSN of its first record.
+    pub first: Lsn,
+    /// First LSN of the next listed segment: where this one's records end, unless one between them has been released.
+    pub next: Option<Lsn>,
+    /// The next listed segment has the next number: none between them has been released.
+    pub is_followed: bool,
+    /// No record will be added, and all of it is durable.
+    pub is_settled: bool,
+    /// Recovery may still need it.
+    pub is_needed: bool,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The store.
+    pub store: StoreId,
+    /// Its line of history.
+    pub timeline: Timeline,
+    /// The epoch that this process opened.
+    pub epoch: Epoch,
+}
+
+impl Log {
+    /// The segments that have been begun, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let shared = self.shared();
+        let state = shared.state.lock();
+        let (store, settled) = (&state.store, state.store.settled().lsn);
+        let floor = floor(store.snapshots());
+        let current = store.position().log;
+        let begun: Vec<&Segment> = store.segments().iter().filter(|one| one.fence != Lsn::UNKNOWN).collect();
+        let next = begun.iter().skip(1).map(Some).chain([None]);
+        let info = |(segment, next): (&&Segment, Option<&&Segment>)| SegmentInfo {
+            log: segment.log,
+            epoch: segment.epoch,
+            first: segment.fence,
+            next: next.map(|next| next.fence),
+            is_followed: next.is_some_and(|next| next.log == segment.log.next()),
+            is_settled: segment.log < current && next.is_some_and(|next| next.fence <= settled),
+            is_needed: segment.log >= floor,
+            bytes: u64::from(segment.geometry.extent_bytes),
+            path: shared.dir.path(Name::Segment(segment.extent)),
+        };
+        begun.iter().zip(next).map(info).collect()
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let state = self.shared().state.lock();
+        let store = &state.store;
+        Identity { store: store.store_id(), timeline: store.timeline(), epoch: store.epoch() }
+    }
+
+    /// The highest number of a segment that was recorded as archived.
+    #[must_use]
+    pub fn archived(&self) -> LogId {
+        self.shared().state.lock().store.archived()
+    }
+
+    /// Sees to it that what has been appended so far is soon in settled segments: the next batch begins a new one.
+    pub fn rotate(&self) {
+        let shared = self.shared();
+        let mut state = shared.state.lock();
+        state.store.rotate();
+        let next = state.store.next_lsn();
+        state.store.request_sync(next);
+        shared.nudge(&mut state);
+    }
+
+    /// Lets go of a segment that is kept only because every segment is; returns whether it is listed. To be said again after
+    /// each start.
+    pub fn let_go(&self, log: LogId) -> bool {
+        let shared = self.shared();
+        let mut state = shared.state.lock();
+        let listed = state.store.let_go(log);
+        shared.nudge(&mut state);
+        listed
+    }
+
+    /// Records in the manifest that a segment is archived. It is durable before the segment is released.
+    pub fn record_archived(&self, log: LogId) {
+        let shared = self.shared();
+        let mut state = shared.state.lock();
+        state.store.record_archived(log);
+        shared.nudge(&mut state);
+    }
+
+    /// Copies a segment to `quarantine/` beside it, durably, unless that was done before; returns the copy's path.
+    ///
+    /// # Errors
+    /// The copy could not be made.
+    pub fn preserve_segment(&self, log: LogId) -> io::Result<Option<PathBuf>> {
+        let shared = self.shared();
+        let found = shared.state.lock().store.segments().iter().find(|one| one.log == log).copied();
+        let Some(segment) = found else { return Ok(None) };
+        let name = Name::Segment(segment.extent);
+        let path = shared.dir.path(name);
+        let copy = path.parent().zip(path.file_name()).map(|(at, name)| at.join("quarantine").join(name));
+        if let Some(copy) = copy.filter(|copy| {
+            copy.metadata().is_ok_and(|it| it.len() >= u64::from(segment.geometry.extent_bytes))
+        }) {
+            return Ok(Some(copy));
+        }
+        shared.dir.preserve(name).map(Some).map_err(io::Error::other)
+    }
+
+    /// Reads a segment to which no record will be added, up to `end`, the LSN behind its last record. It is held meanwhile, and
+    /// so are all later ones.
+    ///
+    /// # Errors
+    /// [`ReadError::Released`] if it is not listed, or its file can't be opened.
+    pub fn read_segment(&self, log: LogId, end: Lsn) -> Result<SegmentReader, ReadError> {
+        let held = Held::new(self, log);
+        let shared = self.shared();
+        let (segment, store) = {
+            let state = shared.state.lock();
+            let found = state.store.segments().iter().find(|one| one.log == log && one.fence != Lsn::UNKNOWN);
+            (found.copied(), state.store.store_id())
+        };
+        let segment = segment.ok_or(ReadError::Released { wanted: end, oldest: end })?;
+        let file = shared.dir.file(Name::Segment(segment.extent))?;
+        let from = Position { log, offset: batch_start(segment.geometry) };
+        let reader =
+            Reader::new::<HardwareCheck>(store, segment.epoch, from, segment.fence, segment.geometry);
+        Ok(SegmentReader { _held: held, file, reader, end, window: vec![0; WINDOW], at: 0, len: 0 })
+    }
+}
+
+/// Keeps a segment and all later ones.
+#[derive(Debug)]
+struct Held {
+    log: Log,
+    segment: LogId,
+}
+
+impl Held {
+    fn new(log: &Log, segment: LogId) -> Self {
+        log.holds().change(log, None, Some(segment));
+        Self { log: log.clone(), segment }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.log.holds().change(&self.log, Some(self.segment), None);
+    }
+}
+
+/// Reads one segment. See [`Log::read_segment`].
+#[derive(Debug)]
+pub struct SegmentReader {
+    _held: Held,
+    file: Arc<File>,
+    reader: Reader,
+    end: Lsn,
+    window: Vec<u8>,
+    /// Offset in the file of the window's first byte, and bytes in it.
+    at: u64,
+    len: usize,
+}
+
+/// A place in a segment, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentPlace(Reader);
+
+impl SegmentPlace {
+    /// The next record there.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.0.expected()
+    }
+}
+
+impl SegmentReader {
+    /// Where the next record is.
+    #[must_use]
+    pub fn place(&self) -> SegmentPlace {
+        SegmentPlace(self.reader)
+    }
+
+    /// Bytes of the segment that have been read.
+    #[must_use]
+    pub fn offset(&self) -> u32 {
+        self.reader.offset()
+    }
+
+    /// Goes back, or on, to a place in this segment.
+    pub fn go_to(&mut self, place: SegmentPlace) {
+        self.reader = place.0;
+        (self.at, self.len) = (u64::from(self.reader.offset()), 0);
+    }
+
+    /// The next record, or `None` at the segment's end.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] if it does not read back, [`ReadError::Io`].
+    #[expect(clippy::should_implement_trait, reason = "the record borrows the reader")]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        loop {
+            if self.reader.expected() >= self.end {
+                return Ok(None);
+            }
+            let before = u64::from(self.reader.offset());
+            let skip = usize::try_from(before - self.at).unwrap_or(usize::MAX).min(self.len);
+            match self.reader.next::<HardwareCheck>(&self.window[skip..self.len]) {
+                Item::Record { lsn, payload } => {
+                    let bytes = payload.len();
+                    let end =
+                        usize::try_from(u64::from(self.reader.payload_end()) - self.at).unwrap_or(usize::MAX);
+                    let time = self.reader.time;
+                    return Ok(Some(Record { lsn, time, bytes: &self.window[end - bytes..end] }));
+                }
+                Item::Mark(_) => {}
+                Item::Need(bytes) => self.fill(bytes)?,
+                Item::Stop(_) => return self.damaged(),
+            }
+        }
+    }
+
+    fn fill(&mut self, need: usize) -> Result<(), ReadError> {
+        let offset = u64::from(self.reader.offset());
+        let skip = usize::try_from(offset - self.at).unwrap_or(usize::MAX).min(self.len);
+        self.window.copy_within(skip..self.len, 0);
+        self.len -= skip;
+        self.at = offset;
+        if need > self.window.len() {
+            self.window.resize(need, 0);
+        }
+        let read = read_at(&self.file, offset + self.len as u64, &mut self.window[self.len..])?;
+        self.len += read;
+        if self.len < need { self.damaged() } else { Ok(()) }
+    }
+
+    fn damaged<T>(&self) -> Result<T, ReadError> {
+        Err(ReadError::Damaged { position: self.reader.position(), lsn: self.reader.expected() })
+    }
+}

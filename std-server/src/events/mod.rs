@@ -1,0 +1,39 @@
+//! Events: taken in by the log, kept in its segments and archives, read by queries and followed live.
+//!
+//! ```text
+//!  POST /events ─► line.rs ─► record.rs ─► shards.rs ─► one group a shard: all of it or nothing
+//!  GET /events ─► query.rs ─► scan.rs ─► shard.rs: archives, segments ─► lines
+//!  GET /events/tail ─► follow.rs ─► scan.rs up to now ─► the log as it grows
+//!  in the background ─► keeper.rs ─► catalog.rs, archives, what is let go of ─► retention.rs, holds.rs
+//! ```
+//!
+//! An event's place is its shard and LSN. Contexts hash to shards, each of which is a log of its own; the keyspace is in shard 0.
+
+mod catalog;
+mod cursor;
+mod describe;
+mod follow;
+mod holds;
+mod keeper;
+mod line;
+mod query;
+mod record;
+mod retention;
+mod scan;
+mod shard;
+mod shards;
+mod unpack;
+mod varint;
+
+pub(crate) use self::catalog::Catalog;
+pub(crate) use self::cursor::{Cursor, Diverged};
+pub(crate) use self::follow::Follow;
+pub(crate) use self::holds::{Hold, Holds};
+pub(crate) use self::keeper::{Keeper, Policy};
+pub(crate) use self::line::{Draft, read as read_lines};
+pub(crate) use self::query::{Order, Query};
+pub use self::record::{Event, is_event};
+pub(crate) use self::retention::{Ground, Plan};
+pub(crate) use self::scan::{Found, scan};
+pub(crate) use self::shard::Shard;
+pub(crate) use self::shards::{NotStored, Place, Shards, Stored};
