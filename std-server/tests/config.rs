@@ -409,10 +409,7 @@ fn commands_print_and_exit_as_documented() {
         let args = [command, &["--config", "bad.yaml"]].concat();
         let (code, stdout, stderr) = run(&args, &[]);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{args:?}");
-        assert!(
-            stderr.starts_with("bad.yaml:2: `wal.fsync_mode` is \"sometimes\"\n  next: write "),
-            "{stderr}"
-        );
+        assert!(stderr.starts_with("bad.yaml:2: `wal.fsync_mode` is \"sometimes\"; write "), "{stderr}");
     }
     let (code, _, stderr) = run(&["config", "check", "--fsync-mod", "never"], &[]);
     assert_eq!(code, Some(2));

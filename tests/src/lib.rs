@@ -12,10 +12,12 @@
 pub mod boot;
 pub mod chance;
 pub mod coverage;
+pub mod device;
 pub mod history;
 pub mod kill;
 pub mod nor;
 pub mod oracle;
+pub mod overload;
 pub mod planted;
 pub mod posix;
 pub mod process;

@@ -24,6 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Whatever takes longer than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -376,6 +378,35 @@ impl Output {
 
 fn read_line(pipe: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
     pipe.read_until(b'\n', line)
+}
+
+/// Lets this process have so many files open, as far as the system allows it.
+///
+/// # Errors
+/// The system allows fewer.
+pub fn raise_open_files(wanted: u64) -> Result<(), String> {
+    let limits = getrlimit(Resource::Nofile);
+    if limits.current.is_none_or(|soft| soft >= wanted) {
+        return Ok(());
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limits });
+    raised.map_err(|error| format!("{wanted} open files are needed (ulimit -n {wanted}): {error}"))
+}
+
+/// Builds the server beside this program, in the same profile.
+///
+/// # Errors
+/// It does not build, or there is no cargo.
+pub fn build() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let directory = own.parent().unwrap_or(Path::new("."));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "-q", "-p", "std-server"]).args((!cfg!(debug_assertions)).then_some("--release"));
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(directory.join("std-server")),
+        Ok(status) => Err(format!("the server does not build: {status}")),
+        Err(error) => Err(format!("cargo can't be run: {error}; name a server with --server PATH")),
+    }
 }
 
 /// The address behind `name` in a log line, quoted or not.

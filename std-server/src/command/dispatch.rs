@@ -87,7 +87,6 @@ fn count<E: Engine>(engine: &E, session: &Session, words: Args<'_>, counted: Cou
     let Counted { name, took, ending } = counted;
     let client = &session.client;
     client.counts.lock().used(name, took, ending);
-    *client.last_command.lock() = name;
     let statistics = engine.clients().statistics();
     if statistics.is_slow(took) && ending != Ending::Rejected {
         let (at_s, peer) = (engine.now_us() / 1_000_000, client.addresses.peer);

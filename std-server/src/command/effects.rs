@@ -20,6 +20,8 @@ pub struct Context {
     pub max_value_bytes: usize,
     /// Commands that need memory are refused above this many bytes.
     pub max_memory_bytes: Option<usize>,
+    /// A reply that names keys without end is refused if it takes more memory.
+    pub max_reply_bytes: usize,
 }
 
 /// The keyspace during one command.

@@ -84,15 +84,23 @@ fn rename<'k>(scope: &mut Scope<'_>, from: &[u8], to: &[u8], overwrite: bool) ->
     if overwrite { Reply::OK } else { Reply::truth(renamed) }
 }
 
+/// Every key that matches, unless the list takes more memory than a reply may: it is made before any of it is sent.
 fn all<'k>(scope: &Scope<'_>, pattern: &[u8]) -> Reply<'k> {
-    let mut keys = Vec::new();
-    let mut cursor = 0;
+    let most = scope.context.max_reply_bytes;
+    let (mut keys, mut bytes, mut cursor) = (Vec::new(), 0, 0);
     loop {
         cursor = scope.keyspace.scan(cursor, SCAN_STRIDE, scope.now_ms(), |key, _| {
-            if glob::matches(pattern, key) {
+            if bytes <= most && glob::matches(pattern, key) {
+                bytes += key.len() + LISTED_BYTES;
                 keys.push(Reply::owned(key));
             }
         });
+        if bytes > most {
+            let line = format!(
+                "ERR more keys match than a reply of {most} bytes takes (resp3.max_reply_bytes): use SCAN"
+            );
+            return Refusal::new(line).into();
+        }
         if cursor == 0 {
             return Reply::Array(keys);
         }
@@ -215,3 +223,5 @@ const DEFAULT_SCAN_COUNT: usize = 10;
 /// One step stays short, whatever a client asks for; a step may always return fewer keys than wanted.
 const MAX_SCAN_COUNT: usize = 10_000;
 const SCAN_STRIDE: usize = 4096;
+/// About what a listed key takes beside its bytes.
+const LISTED_BYTES: usize = 64;

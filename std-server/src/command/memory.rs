@@ -73,7 +73,13 @@ impl Engine for MemoryEngine {
         let State { keyspace, record, random } = &mut *state;
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let max_memory_bytes = self.max_memory();
-        let context = Context { now_ms, random: *random, max_value_bytes: MAX_VALUE_BYTES, max_memory_bytes };
+        let context = Context {
+            now_ms,
+            random: *random,
+            max_value_bytes: MAX_VALUE_BYTES,
+            max_memory_bytes,
+            max_reply_bytes: usize::MAX,
+        };
         record.clear();
         unit.execute(keyspace, &context, record, replies);
         if !record.is_empty() {

@@ -188,7 +188,6 @@ pub(super) struct Client {
     /// What the client says that its library is: name and version.
     pub(super) library: Mutex<[Vec<u8>; 2]>,
     pub(super) user: Mutex<Option<User>>,
-    pub(super) last_command: Mutex<&'static str>,
     pub(super) counts: Mutex<Counts>,
     pub(super) end: CancellationToken,
     clients: Arc<Clients>,
@@ -235,6 +234,7 @@ impl Client {
         let watch = self.watched.load(Ordering::Relaxed);
         let (name, [library, version]) = (self.name.lock().clone(), self.library.lock().clone());
         let [name, library, version] = [name, library, version].map(|text| lossy(&text));
+        let newest = self.counts.lock().newest;
         let (id, age_s, protocol) = (self.id, age_ms / 1000, self.protocol() as u8);
         let written = writeln!(
             out,
@@ -243,7 +243,7 @@ impl Client {
              obl={output} oll=0 omem={output} tot-mem={} events=r cmd={} user={} redir=-1 resp={protocol} \
              lib-name={library} lib-ver={version}",
             input + output,
-            self.last_command.lock(),
+            if newest.is_empty() { "NULL" } else { newest },
             self.user_name(),
         );
         debug_assert!(written.is_ok(), "a string takes any text");
@@ -345,7 +345,6 @@ impl Clients {
             name: Mutex::default(),
             library: Mutex::default(),
             user: Mutex::default(),
-            last_command: Mutex::new("NULL"),
             counts: Mutex::default(),
             end: CancellationToken::new(),
             clients: Arc::clone(self),

@@ -17,6 +17,8 @@ use std::time::Instant;
 /// What one connection did, or several.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
+    /// The name of the newest command.
+    pub(super) newest: &'static str,
     /// By name of the command, in no order: few are used by one connection.
     commands: Vec<(&'static str, Usage)>,
     errors: BTreeMap<Box<str>, u64>,
@@ -49,6 +51,7 @@ pub(super) enum Ending {
 
 impl Counts {
     pub(super) fn used(&mut self, name: &'static str, took: Duration, ending: Ending) {
+        self.newest = name;
         let usage = self.usage(name);
         if ending == Ending::Rejected {
             usage.rejected += 1;

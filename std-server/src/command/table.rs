@@ -106,8 +106,18 @@ pub const fn rows() -> &'static [Row] {
 }
 
 fn lookup(rows: &'static [Row], word: &Word<'_>) -> Option<&'static Row> {
-    let place = rows.binary_search_by(|row| row.upper.cmp(&word.upper)).ok()?;
+    let wanted = rank(word.upper);
+    let place = rows.binary_search_by(|row| rank(row.upper).cmp(&wanted)).ok()?;
     rows.get(place)
+}
+
+/// A number that orders names as the alphabet does.
+#[expect(
+    clippy::big_endian_bytes,
+    reason = "the first letter counts most; one comparison instead of a call for each step"
+)]
+const fn rank(upper: [u8; LONGEST_NAME]) -> u128 {
+    u128::from_be_bytes(upper)
 }
 
 /// The name in capitals, without its container, as [`Word`] holds what a client sent.

@@ -45,7 +45,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong, where it stands, and what to do next.
+/// One thing that is wrong, where it stands, and what to do next: one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     place: String,
@@ -67,7 +67,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n  next: {}", self.place, self.what, self.next)
+        write!(f, "{}: {}; {}", self.place, self.what, self.next)
     }
 }
 

@@ -168,6 +168,7 @@ impl DurableEngine {
             log,
             logs_writes: config.wal.enabled,
             max_value_bytes: config.max_value_bytes,
+            max_reply_bytes: config.max_reply_bytes,
             record_bytes: self.limits.record_bytes,
             max_memory: Arc::clone(&self.max_memory),
             watches: Arc::clone(self.clients.watches()),

@@ -30,6 +30,7 @@ pub(crate) struct Store {
     /// Off: the log only carries snapshots.
     logs_writes: bool,
     max_value_bytes: usize,
+    max_reply_bytes: usize,
     /// The longest record that the log takes.
     record_bytes: usize,
     /// 0: none.
@@ -71,6 +72,7 @@ pub(super) struct Parts {
     pub(super) log: Option<Log>,
     pub(super) logs_writes: bool,
     pub(super) max_value_bytes: usize,
+    pub(super) max_reply_bytes: usize,
     pub(super) record_bytes: usize,
     /// Above this many bytes of keyspace, commands that need memory are refused; 0: never.
     pub(super) max_memory: Arc<AtomicUsize>,
@@ -103,8 +105,17 @@ pub(crate) struct Gauges {
 
 impl Store {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { keyspace, log, logs_writes, max_value_bytes, record_bytes, max_memory, watches, changes } =
-            parts;
+        let Parts {
+            keyspace,
+            log,
+            logs_writes,
+            max_value_bytes,
+            max_reply_bytes,
+            record_bytes,
+            max_memory,
+            watches,
+            changes,
+        } = parts;
         let newest = log.as_ref().map_or(0, |log| log.next_lsn().0.saturating_sub(1));
         let random = keyspace.seed();
         let (seen, tally) = (Seen::new(newest), Tally::default());
@@ -114,6 +125,7 @@ impl Store {
             log,
             logs_writes,
             max_value_bytes,
+            max_reply_bytes,
             record_bytes,
             max_memory,
             watches,
@@ -197,6 +209,7 @@ impl Store {
             random: state.draw(),
             max_value_bytes: self.max_value_bytes,
             max_memory_bytes: Some(self.max_memory.load(Relaxed)).filter(|limit| *limit > 0),
+            max_reply_bytes: self.max_reply_bytes,
         };
         let _whole = Whole;
         state.record.clear();
@@ -417,6 +430,7 @@ mod tests {
             log: Some(log),
             logs_writes: true,
             max_value_bytes,
+            max_reply_bytes: usize::MAX,
             record_bytes,
             max_memory: Arc::default(),
             watches: Arc::default(),

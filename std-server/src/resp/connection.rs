@@ -12,7 +12,10 @@ use super::decode::{Decoded, Decoder, RequestLimits};
 use super::encode::Encoder;
 use crate::command::{Addresses, Engine, Halted, Next, Replies, Reply, Session, Ticket, dispatch};
 use bytes::{Buf, BytesMut};
+use core::future::poll_fn;
 use core::ops::Range;
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use smallvec::SmallVec;
 use std::io;
@@ -106,6 +109,7 @@ impl<E: Engine> Connection<'_, E> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let mut stopped = pin!(stop.cancelled());
         loop {
             let pause = self.execute().await;
             self.release().await;
@@ -119,7 +123,7 @@ impl<E: Engine> Connection<'_, E> {
                 Pause::NeedsInput => {
                     let read = tokio::select! {
                         biased;
-                        () = stop.cancelled() => return self.end(stream).await,
+                        () = &mut stopped => return self.end(stream).await,
                         read = self.read(stream) => read?,
                     };
                     if read == 0 {
@@ -139,10 +143,12 @@ impl<E: Engine> Connection<'_, E> {
         }
         let mut left = self.output.bytes();
         while !left.is_empty() {
-            let write = stream.write(left);
-            let written = match self.limits.stall {
-                None => write.await?,
-                Some(stall) => match tokio::time::timeout(stall, write).await {
+            let mut write = pin!(stream.write(left));
+            let at_once = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+            let written = match (at_once, self.limits.stall) {
+                (Poll::Ready(written), _) => written?,
+                (Poll::Pending, None) => write.await?,
+                (Poll::Pending, Some(stall)) => match tokio::time::timeout(stall, write).await {
                     Ok(written) => written?,
                     Err(_) => return Ok(false),
                 },

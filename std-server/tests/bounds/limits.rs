@@ -86,6 +86,27 @@ fn a_reply_beyond_the_limit_cuts_its_client_off() {
 }
 
 #[test]
+fn a_list_of_keys_beyond_the_limit_is_refused_and_scan_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = small(directory.path());
+    let mut client = client(&server);
+    let key = |number: usize| format!("{number:k>1000}");
+    for number in 0..90 {
+        assert_eq!(client.ask(&format!("SET {} v", key(number))), "+OK\\r\\n");
+    }
+    assert!(client.ask("KEYS *").starts_with("*90\\r\\n"));
+    for number in 90..110 {
+        assert_eq!(client.ask(&format!("SET {} v", key(number))), "+OK\\r\\n");
+    }
+    let refused = client.ask("KEYS *");
+    assert!(refused.starts_with("-ERR more keys match than a reply of 102400 bytes takes"), "{refused}");
+    assert!(refused.contains("SCAN"), "{refused}");
+    assert!(client.ask("KEYS k*109").starts_with("*1\\r\\n"), "what is short is listed");
+    assert!(client.ask("SCAN 0 COUNT 10").starts_with("*2\\r\\n"));
+    assert_eq!(client.ask("DBSIZE"), ":110\\r\\n");
+}
+
+#[test]
 fn a_client_that_never_reads_is_held_back_then_cut_off_and_others_are_served() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = small(directory.path());

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::process::{Server, outcome, server, until};
+use crate::users::{SECRET, hash};
 
 /// A certificate in files, and trust in it.
 struct Identity {
@@ -101,6 +102,27 @@ fn both_listeners_speak_tls_and_nothing_else() {
         drop(plain.read_to_end(&mut answer));
         assert!(!String::from_utf8_lossy(&answer).contains("alive"), "{answer:?}");
     }
+    server.stop();
+}
+
+#[test]
+fn users_show_who_they_are_over_tls() {
+    let place = tempdir().expect("a directory");
+    let identity = Identity::in_files(place.path());
+    let mut command = over_tls(&place);
+    command.env("STRANDLINE_RESP3__USERS", format!("ann:{}", hash()));
+    let server = Server::from(command);
+    let mut stream = identity.connect(server.resp.expect("RESP is on")).expect("TLS");
+    let mut ask = |line: &str| exchange(&mut stream, &format!("{line}\r\n"), "\r\n");
+    assert!(ask("GET a").starts_with("-NOAUTH "));
+    assert!(ask("AUTH ann wrong").starts_with("-WRONGPASS "));
+    assert!(ask("GET a").starts_with("-NOAUTH "));
+    assert_eq!(ask(&format!("AUTH ann {SECRET}")), "+OK\r\n");
+    assert_eq!(ask("SET a 1"), "+OK\r\n");
+    assert!(ask("HELLO 3 AUTH ann wrong").starts_with("-WRONGPASS "));
+    assert_eq!(ask("INCR a"), ":2\r\n", "who is in stays in");
+    let mut other = identity.connect(server.resp.expect("RESP is on")).expect("TLS");
+    assert!(exchange(&mut other, "GET a\r\n", "\r\n").starts_with("-NOAUTH "), "nobody else is");
     server.stop();
 }
 

@@ -9,10 +9,10 @@ use tempfile::tempdir;
 
 use crate::process::{Server, binary, exchange, outcome, server};
 
-const SECRET: &str = "correct-horse.battery";
+pub(crate) const SECRET: &str = "correct-horse.battery";
 
 /// What `hash-password` prints for the secret.
-fn hash() -> String {
+pub(crate) fn hash() -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_std-server"));
     command.arg("hash-password").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the binary runs");

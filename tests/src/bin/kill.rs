@@ -3,10 +3,11 @@
 //! Exits with 1, and says where the data is, when something acknowledged is lost. Without `--server` the server is built
 //! first, in the profile of this program.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use strandline_tests::kill::{Campaign, MODES};
+use strandline_tests::process::build;
 
 fn main() -> ExitCode {
     let Some(wanted) = arguments() else {
@@ -67,17 +68,4 @@ fn arguments() -> Option<Wanted> {
         }
     }
     Some(wanted)
-}
-
-/// Builds the server beside this program.
-fn build() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let directory = own.parent().unwrap_or(Path::new("."));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "-q", "-p", "std-server"]).args((!cfg!(debug_assertions)).then_some("--release"));
-    match cargo.status() {
-        Ok(status) if status.success() => Ok(directory.join("std-server")),
-        Ok(status) => Err(format!("the server does not build: {status}")),
-        Err(error) => Err(format!("cargo can't be run: {error}; name a server with --server PATH")),
-    }
 }

@@ -25,7 +25,8 @@ impl Replies for Transcript {
     fn speak(&mut self, _: Protocol) {}
 }
 
-const CONTEXT: Context = Context { now_ms: 1000, random: 7, max_value_bytes: 64, max_memory_bytes: None };
+const CONTEXT: Context =
+    Context { now_ms: 1000, random: 7, max_value_bytes: 64, max_memory_bytes: None, max_reply_bytes: 1000 };
 
 fn keyspace() -> Keyspace {
     Keyspace::new(Options::default())

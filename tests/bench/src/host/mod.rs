@@ -6,10 +6,9 @@
 //! ```
 //!
 //! Absolute figures move with the machine; the ratio is the median of the ratios of the rounds. Data lies in memory, and where a
-//! row waits for syncs, each of them takes one millisecond for both ([`device`]).
+//! row waits for syncs, each of them takes one millisecond for both (`strandline_tests::device`).
 
 pub(crate) mod compare;
-pub(crate) mod device;
 pub(crate) mod echo;
 mod http_load;
 mod load;

@@ -13,7 +13,7 @@ use strandline_tests::process::resp::{Client, Reply};
 use strandline_tests::process::{Server, Setup};
 
 use super::Settings;
-use super::device::Device;
+use strandline_tests::device::Device;
 
 /// Builds the server that is measured, unless one is named.
 pub(crate) fn binary(settings: &Settings) -> Result<PathBuf, String> {
@@ -69,7 +69,7 @@ impl RedisSetup {
             None => ["--appendonly", "no", "--appendfsync", "no"],
         };
         words.extend(log.map(Into::into));
-        Ok(Self { data, entry: device.entry().into(), words })
+        Ok(Self { data, entry: device.entry(), words })
     }
 
     /// Starts it, and waits until it has loaded everything.

@@ -1,8 +1,9 @@
 //! What a write through HTTP costs beside a handler that does nothing.
 
+use strandline_tests::device::Device;
+
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit, interleaved};
-use crate::host::device::Device;
 use crate::host::echo::Echo;
 use crate::host::http_load::rate;
 use crate::host::servers::{ours, start};

@@ -1,8 +1,9 @@
 //! H14: what a key costs in memory.
 
+use strandline_tests::device::Device;
+
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit};
-use crate::host::device::Device;
 use crate::host::load::fill;
 use crate::host::servers::{RedisSetup, ours, resident_bytes, start};
 

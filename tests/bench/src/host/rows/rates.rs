@@ -1,8 +1,9 @@
 //! H6, H15, H16: commands a second through the Redis protocol.
 
+use strandline_tests::device::Device;
+
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit, interleaved};
-use crate::host::device::Device;
 use crate::host::load::{Load, fill, rate};
 use crate::host::servers::{RedisSetup, ours, start};
 

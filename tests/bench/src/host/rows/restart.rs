@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Instant;
 
+use strandline_tests::device::Device;
 use strandline_tests::process::Setup;
 use strandline_tests::process::http::request;
 
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit, interleaved};
-use crate::host::device::Device;
 use crate::host::load::{check, fill};
 use crate::host::servers::{POLL, RedisSetup, ask, is_ready, ours, start};
 

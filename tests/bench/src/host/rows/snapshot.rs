@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Instant;
 
+use strandline_tests::device::Device;
 use strandline_tests::process::http::request;
 
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit, interleaved};
-use crate::host::device::Device;
 use crate::host::load::fill;
 use crate::host::servers::{POLL, Redis, RedisSetup, ask, ours, start};
 
