@@ -3,6 +3,8 @@
 //! The `redis` crate and redis-benchmark (Debian: `redis-tools`) always; redis-py, ioredis and node-redis when they can be
 //! installed below `target/`: a test that leaves one out says why.
 
+#[path = "clients/application.rs"]
+mod application;
 #[allow(dead_code, reason = "every test binary uses its own part")]
 #[path = "server/process.rs"]
 mod process;
@@ -60,6 +62,37 @@ fn redis_py() -> Option<PathBuf> {
     Some(python)
 }
 
+/// The tests that redis-py's authors wrote, with what they need, below a directory that is kept between runs.
+fn redis_pys_tests(python: &Path) -> Option<PathBuf> {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-py-tests");
+    let sources = place.join("redis-8.1.0");
+    if !sources.join("tests").is_dir() {
+        std::fs::create_dir_all(&place).expect("a directory");
+        let pip = |words: &[&str]| {
+            let mut command = Command::new(python);
+            command
+                .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
+                .args(words)
+                .current_dir(&place);
+            command
+        };
+        let mut tools = pip(&[
+            "install",
+            "pytest",
+            "pytest-asyncio",
+            "pytest-timeout",
+            "numpy",
+            "xxhash",
+            "cryptography",
+        ]);
+        let mut package = pip(&["download", "--no-deps", "--no-binary", ":all:", "redis==8.1.0"]);
+        let mut unpack = Command::new("tar");
+        unpack.args(["xzf", "redis-8.1.0.tar.gz"]).current_dir(&place);
+        installed("redis-py's tests", &mut [&mut tools, &mut package, &mut unpack])?;
+    }
+    Some(sources)
+}
+
 /// A directory with both clients of Node, kept between runs.
 fn node_modules() -> Option<PathBuf> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
@@ -89,6 +122,27 @@ fn redis_py_works_and_goes_on_after_a_kill() {
         server.kill();
         run(&Server::start(directory.path()), "after");
     }
+}
+
+/// What does not pass must want a command that is not here, or be listed in `tests/clients/redis_py_exceptions.txt`.
+#[test]
+#[ignore = "takes a minute or two: cargo test -p std-server --test redis_clients -- --ignored --nocapture"]
+fn redis_pys_own_tests_pass_as_far_as_commands_are_here() {
+    let Some(python) = redis_py() else { return };
+    let Some(sources) = redis_pys_tests(&python) else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = process::server(directory.path());
+    // They store values of 5 MB; segments must take a record that long.
+    command.env("STRANDLINE_KV_STORE__MAX_VALUE_SIZE_BYTES", "8MB").env("STRANDLINE_WAL__MAX_SIZE_MB", "16");
+    let server = Server::from(command);
+    let redis = application::Redis::start();
+    let url = |port: &str| format!("redis://127.0.0.1:{port}/0");
+    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients/redis_py_tests.py");
+    let mut tests = Command::new(&python);
+    tests.arg(runner).arg(sources).args([url(&port(&server)), url(&redis.address.port().to_string())]);
+    let (code, output, errors) = outcome(&mut tests);
+    println!("{output}");
+    assert_eq!(code, Some(0), "{output}{errors}");
 }
 
 #[test]

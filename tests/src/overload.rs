@@ -154,14 +154,15 @@ impl SlowDisk {
             let _ends = Ends(&stop);
             let writers = Writers::connect(server.resp(), self.writers)?;
             let writing = scope.spawn(|| writers.write_until(&stop));
-            let begun = Instant::now();
+            let (begun, mut more) = (Instant::now(), self.writers);
             while begun.elapsed() < self.lasts {
+                let until = begun.elapsed() + self.lasts.min(TELL_EVERY);
                 let load = format!(
-                    "{mode}: {} writers faster than the device, {} s",
+                    "{mode}: {} writers faster than the device, up to {} s",
                     self.writers,
-                    begun.elapsed().as_secs()
+                    until.as_secs()
                 );
-                scene.look(&load, self.writers, self.lasts.min(TELL_EVERY), &mut watch)?;
+                scene.look(&load, core::mem::take(&mut more), self.lasts.min(TELL_EVERY), &mut watch)?;
             }
             stop.store(true, Relaxed);
             writing.join().map_err(panicked)?

@@ -11,6 +11,7 @@
 //!  stop.rs                      ends of every kind, under load and during recovery
 //!  campaign.rs                  kills under load, a few rounds in each mode
 //!  history.rs                   kills while events are archived
+//!  overload.rs  case 22         crowds, clients that do not behave, a device that takes little
 //! ```
 //!
 //! The numbers are those of the ways in which the systems that this one follows lose data.
@@ -26,6 +27,7 @@ mod durable;
 mod exact;
 mod faults;
 mod history;
+mod overload;
 mod snapshots;
 mod stop;
 mod support;
