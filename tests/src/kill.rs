@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Eight writers own their keys, so each of them knows what its keys may hold: at least what was acknowledged or seen,
-//! at most what was sent. Segments are as small as they can be and snapshots follow each other, so that every kill
+//! at most what was sent. Two counters belong to all of them: an increment that is lost or applied twice shows. Segments are as small as they can be and snapshots follow each other, so that every kill
 //! meets rotation, release or a snapshot at work. The moments come from the seed; what the system makes of them does not.
 
 pub mod ledger;

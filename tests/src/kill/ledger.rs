@@ -1,14 +1,26 @@
 //! What the writers know: how far each key was written, and how far it must have been kept.
 //!
-//! A key's writes are numbered from 1. `kept ≤ what it holds ≤ sent`, at any time and after any crash.
+//! A key's writes are numbered from 1. `kept ≤ what it holds ≤ sent`, at any time and after any crash. Two counters belong to all
+//! writers, who increment both in one transaction: each number is told once, to one of them.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// The writes of one key, which only one writer writes.
 #[derive(Debug, Default)]
 pub struct Track {
     sent: AtomicU64,
     kept: AtomicU64,
+}
+
+/// A counter that all writers increment.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Increments that were sent, and the highest number that was told.
+    pub track: Track,
+    /// The numbers that were told since the last start.
+    told: Mutex<BTreeSet<u64>>,
 }
 
 /// The keys of one writer.
@@ -26,6 +38,8 @@ pub struct Keys {
 #[derive(Debug)]
 pub struct Ledger {
     writers: Vec<Keys>,
+    /// What all writers increment.
+    pub shared: Shared,
     /// The base of the newest snapshot that was answered for.
     pub snapshot_base: AtomicU64,
 }
@@ -66,6 +80,25 @@ impl Track {
     }
 }
 
+impl Shared {
+    /// An increment was answered with this number: nobody else was told it, and as many were sent.
+    #[must_use]
+    pub fn is_told(&self, number: u64) -> bool {
+        let is_new = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        let is_sent = number <= self.track.sent();
+        self.track.keep(number);
+        is_new && is_sent
+    }
+
+    /// The counter holds this number after a start: the next one is the one behind it.
+    pub fn settle(&self, number: u64) {
+        self.track.settle(number);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clear();
+        told.insert(number);
+    }
+}
+
 impl Ledger {
     /// A ledger for so many writers.
     #[must_use]
@@ -75,7 +108,8 @@ impl Ledger {
             counter: Track::default(),
             pair: Track::default(),
         };
-        Self { writers: (0..writers).map(|_| keys()).collect(), snapshot_base: AtomicU64::new(0) }
+        let writers = (0..writers).map(|_| keys()).collect();
+        Self { writers, shared: Shared::default(), snapshot_base: AtomicU64::new(0) }
     }
 
     /// The writers' keys.
@@ -89,7 +123,7 @@ impl Ledger {
     pub fn unknown(&self) -> u64 {
         let tracks =
             self.writers.iter().flat_map(|keys| keys.values.iter().chain([&keys.counter, &keys.pair]));
-        tracks.map(|track| track.sent() - track.kept()).sum()
+        tracks.chain([&self.shared.track]).map(|track| track.sent() - track.kept()).sum()
     }
 }
 
@@ -116,6 +150,9 @@ pub fn counter_key(writer: usize) -> String {
 pub fn pair_keys(writer: usize) -> [String; 2] {
     [format!("w{writer}:left"), format!("w{writer}:right")]
 }
+
+/// The counters of all writers.
+pub const SHARED: [&str; 2] = ["shared:left", "shared:right"];
 
 /// What the write with this number puts under this key: its number, and bytes that only it has. One in 128 is long.
 #[must_use]
@@ -151,6 +188,18 @@ mod tests {
             assert_eq!(number_of("w1:v3", content.as_bytes()), None, "another key's");
             assert_eq!(number_of("w1:v2", &content.as_bytes()[1..]), None, "a piece");
         }
+    }
+
+    #[test]
+    fn a_number_of_the_shared_counter_is_told_once_and_only_if_it_was_sent() {
+        let shared = Shared::default();
+        let _ = (shared.track.next(), shared.track.next());
+        assert!(shared.is_told(2) && shared.is_told(1));
+        assert!(!shared.is_told(2), "told twice: an increment is lost");
+        assert!(!shared.is_told(3), "never sent: one was applied twice");
+        shared.settle(2);
+        let _ = shared.track.next();
+        assert!(!shared.is_told(2) && shared.is_told(3));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::io;
 
-use super::ledger::{Keys, Ledger, Track, VALUES, counter_key, number_of, pair_keys, value_key};
-use super::writer::number_after;
+use super::ledger::{Keys, Ledger, SHARED, Track, VALUES, counter_key, number_of, pair_keys, value_key};
+use super::writer::{number_after, shared_number};
 use crate::process::resp::Reply;
 use crate::process::{Server, http, resp};
 
@@ -29,6 +29,19 @@ fn look(server: &Server, ledger: &Ledger) -> io::Result<Vec<String>> {
         };
         present += found.iter().filter(|reply| **reply != Reply::Null).count();
         wrong.extend(judge(writer, keys, &names, &found));
+    }
+    let Reply::Array(shared) = client.ask(&["MGET", SHARED[0], SHARED[1]])? else {
+        return Err(io::Error::other("MGET gave no array"));
+    };
+    present += shared.iter().filter(|reply| **reply != Reply::Null).count();
+    let track = &ledger.shared.track;
+    match shared_number(&shared) {
+        Some(number) if (track.kept()..=track.sent()).contains(&number) => ledger.shared.settle(number),
+        _ => wrong.push(format!(
+            "the counters of all writers: told up to {}, sent {}; they hold {shared:?}",
+            track.kept(),
+            track.sent()
+        )),
     }
     match client.ask(&["DBSIZE"])? {
         Reply::Integer(keys) if usize::try_from(keys) == Ok(present) => {}

@@ -9,7 +9,9 @@ use core::time::Duration;
 use std::io;
 use std::thread;
 
-use super::ledger::{Keys, Ledger, VALUES, content, counter_key, deletes, number_of, pair_keys, value_key};
+use super::ledger::{
+    Keys, Ledger, SHARED, VALUES, content, counter_key, deletes, number_of, pair_keys, value_key,
+};
 use crate::chance::Chance;
 use crate::process::resp::{Reply, encode};
 use crate::process::{http, resp};
@@ -35,6 +37,7 @@ enum Sent {
     Value { key: usize, number: u64 },
     Count { number: u64 },
     Pair { number: u64 },
+    Shared,
 }
 
 /// Writes as writer `writer` until the connection breaks; the last two speak HTTP.
@@ -83,7 +86,7 @@ impl Writer<'_> {
             let sent: Vec<Sent> = (0..depth).map(|_| self.next(&mut bytes)).collect();
             client.send(&bytes)?;
             for write in sent {
-                let queued = if matches!(write, Sent::Pair { .. }) { 3 } else { 0 };
+                let queued = if matches!(write, Sent::Pair { .. } | Sent::Shared) { 3 } else { 0 };
                 for _ in 0..queued {
                     client.receive()?;
                 }
@@ -112,6 +115,13 @@ impl Writer<'_> {
                 encode(&["EXEC"], bytes);
                 Sent::Pair { number }
             }
+            3 => {
+                let _ = self.load.ledger.shared.track.next();
+                encode(&["MULTI"], bytes);
+                SHARED.iter().for_each(|key| encode(&["INCR", key], bytes));
+                encode(&["EXEC"], bytes);
+                Sent::Shared
+            }
             _ => {
                 let key = self.chance.below(VALUES);
                 let (name, number) = (value_key(self.writer, key), self.keys.values[key].next());
@@ -134,6 +144,11 @@ impl Writer<'_> {
                 reply.number().and_then(|found| u64::try_from(found).ok()) == Some(number)
             }
             Sent::Pair { .. } => *reply == Reply::Array(vec![ok(), ok()]),
+            Sent::Shared => match reply {
+                Reply::Array(numbers) => matches!(numbers[..], [Reply::Integer(left), Reply::Integer(right)]
+                    if left == right && u64::try_from(left).is_ok_and(|number| self.load.ledger.shared.is_told(number))),
+                _ => false,
+            },
         }
     }
 
@@ -142,6 +157,8 @@ impl Writer<'_> {
             Sent::Value { key, number } => self.keys.values[key].keep(number),
             Sent::Count { number } => self.keys.counter.keep(number),
             Sent::Pair { number } => self.keys.pair.keep(number),
+            // Kept when it was told.
+            Sent::Shared => {}
         }
         self.load.acknowledged.fetch_add(1, Relaxed);
     }
@@ -169,6 +186,13 @@ impl Writer<'_> {
 fn look_around(load: Load<'_>, chance: &mut Chance) -> io::Result<Told> {
     let mut client = resp::Client::connect(load.resp)?;
     loop {
+        let floor = load.ledger.shared.track.kept();
+        let Reply::Array(shared) = client.ask(&["MGET", SHARED[0], SHARED[1]])? else {
+            return Ok(Err("MGET gave no array".into()));
+        };
+        if shared_number(&shared).is_none_or(|number| number < floor) {
+            return Ok(Err(format!("the counters of all writers show {shared:?} after {floor}")));
+        }
         let writer = chance.below(load.ledger.writers().len());
         let keys = &load.ledger.writers()[writer];
         let floors: Vec<u64> = keys.values.iter().map(super::ledger::Track::kept).collect();
@@ -189,6 +213,16 @@ fn look_around(load: Load<'_>, chance: &mut Chance) -> io::Result<Told> {
             [left, right] if left == right => {}
             _ => return Ok(Err(format!("writer {writer}: the halves of its pair differ"))),
         }
+    }
+}
+
+/// What both of the shared counters show, if it is the same.
+pub(super) fn shared_number(found: &[Reply]) -> Option<u64> {
+    match found {
+        [left, right] if left != right => None,
+        [Reply::Null, _] => Some(0),
+        [left, _] => core::str::from_utf8(left.bytes()?).ok()?.parse().ok(),
+        _ => None,
     }
 }
 
