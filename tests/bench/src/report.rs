@@ -68,7 +68,7 @@ fn section(page: &str, name: &str) -> String {
 
 fn flash_part(lines: &[String], settings: &flash::Settings) -> String {
     format!(
-        "## Flash\n\n{PART}\n\n{}\n{}\n\n{}\n\n\
+        "## Flash\n\n{PART}\n\n{}\n{}\n\n{}\n\n{}\n\n\
          - machine: {} (only the runtime of F8 to F10 depends on it)\n\
          - compiler: {}\n\
          - peers: {}\n\
@@ -76,6 +76,7 @@ fn flash_part(lines: &[String], settings: &flash::Settings) -> String {
         table::HEAD,
         lines.join("\n"),
         verdicts(lines),
+        reasons(lines),
         machine(),
         said("rustc", "--version"),
         peers(),
@@ -109,6 +110,15 @@ fn verdicts(lines: &[String]) -> String {
     let count = |verdict: &str| lines.iter().filter(|line| line.ends_with(&format!(" {verdict} |"))).count();
     let (met, missed, open) = (count("met"), count("missed"), count("not measured"));
     format!("{met} met, {missed} missed, {open} not measured.")
+}
+
+/// Why rows miss their goals, as far as they do.
+fn reasons(lines: &[String]) -> String {
+    let missed = |id: &str| {
+        lines.iter().any(|line| line.starts_with(&format!("| {id} |")) && line.ends_with(" missed |"))
+    };
+    let reasons = flash::MISSED.iter().filter(|(id, _)| missed(id));
+    reasons.map(|(id, why)| format!("- {id}: {why}")).collect::<Vec<_>>().join("\n")
 }
 
 fn machine() -> String {
