@@ -22,8 +22,7 @@
 //!
 //! # Torn erases
 //! A cut in an erase leaves each bit of the block as it was or erased, in any mix, decided at the cut. A word that looks erased
-//! after it is not *clean*: bits that had been cleared become undecided when it is programmed. Every word that held something is torn
-//! by it.
+//! after it is not *clean*: bits that had been cleared become undecided when it is programmed.
 //!
 //! # Cuts
 //! The power goes before or in any word and any erase, also while a mount or a repair is running.
@@ -269,6 +268,7 @@ impl Block {
         let per_word = chance.percent(50);
         for at in (0..self.bytes.len()).step_by(word) {
             let all = chance.percent(share);
+            let before = self.bytes[at..at + word].to_vec();
             for byte in at..at + word {
                 for bit in (0..8).map(|bit| 1u8 << bit) {
                     let erased = if per_word { all } else { chance.percent(share) };
@@ -282,8 +282,9 @@ impl Block {
                     self.undecided[byte] &= !bit;
                 }
             }
-            // Also one of ones: what a part keeps beside it may have changed.
-            if self.words[at / word] == Word::Programmed {
+            // Of a word of ones, what the part keeps beside it may have changed.
+            let ones = self.bytes[at..at + word].iter().all(|byte| *byte == 0xff);
+            if before != self.bytes[at..at + word] || (ones && self.words[at / word] == Word::Programmed) {
                 self.words[at / word] = Word::Torn;
             }
         }

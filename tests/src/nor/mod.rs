@@ -19,7 +19,7 @@ use power::Watched;
 pub(crate) use power::{End, Powered};
 pub use summary::Summary;
 
-use strandline::HardwareCheck;
+use strandline_core::codec::check::TableCheck;
 use strandline_core::media::nor::asynch::{Log, Port};
 use strandline_core::media::nor::{Error, Geometry, Options, Policy};
 use strandline_core::types::{Lsn, StoreId};
@@ -30,7 +30,7 @@ use crate::chance::Chance;
 pub const STORE: StoreId = StoreId([0x5a; 16]);
 
 /// The log under test.
-pub type NorLog = Log<HardwareCheck>;
+pub type NorLog = Log<TableCheck>;
 
 /// Runs every `stride`th history from `seed` on until this many power cuts were survived, or a promise was broken.
 #[must_use]
