@@ -109,8 +109,9 @@ impl<C: Checksum> Log<C> {
         self.end(done)
     }
 
-    /// Erases ahead, so that the next append does not have to: the next block if fewer than `within` bytes are left in this one,
-    /// what a cut has left that is not open, or the first block of an empty log. What this boot has erased is not erased again.
+    /// Erases ahead, so that the next append does not have to: the next block if fewer than `within` bytes are left in this one and
+    /// something was written since the mount; what a cut has left that is not open; the first block of an empty log. What this boot
+    /// has erased is not erased again.
     ///
     /// # Errors
     /// [`Error::Medium`].
@@ -118,7 +119,9 @@ impl<C: Checksum> Log<C> {
         let geometry = self.volume.geometry;
         let empty = self.top < geometry.first();
         let left = geometry.block_bytes().saturating_sub(self.free);
-        let due = self.ahead == 0 && (empty || (self.stays && left < within));
+        // Before the RESUME the head may turn out not to be open: then only what is not open may be erased.
+        let near = self.resumed && self.stays && left < within;
+        let due = self.ahead == 0 && (empty || self.void > 0 || near);
         let next = self.top.saturating_add(1);
         let free = next < self.settled.floor.saturating_add(geometry.block_count());
         if !due || !(self.void > 0 || (free && self.may_open(next, For::Records))) {
