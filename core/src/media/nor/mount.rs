@@ -167,7 +167,8 @@ impl<C: Checksum> Log<C> {
         newest: u32,
         keep: u32,
     ) -> Result<(), Error> {
-        if self.found.run > 0 && self.run_at(port, self.found.floor).await? < self.found.run {
+        let run = self.found.run;
+        if run > 0 && (self.run_at(port, self.found.floor).await? < run || !self.is_whole(port).await?) {
             if self.found == self.settled {
                 return Err(Error::Corrupt(Place { sequence: self.found.floor, offset: 0 }));
             }
@@ -191,6 +192,21 @@ impl<C: Checksum> Log<C> {
             self.settled.run = run;
         }
         Ok(())
+    }
+
+    /// Whether the snapshot that the last frame names is there to its end. An older one was when something was written behind it.
+    async fn is_whole(&self, port: &mut Port<'_, impl Driver>) -> Result<bool, Error> {
+        let Some(mut reader) = self.snapshot(port).await?.filter(|_| self.found != self.settled) else {
+            return Ok(true);
+        };
+        loop {
+            match reader.next(self, port).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(true),
+                Err(Error::Corrupt(_) | Error::Newer(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// How many blocks from this one on hold a snapshot.
