@@ -7,8 +7,13 @@
 //!
 //! One half fills while the other is written. In `always` a half is closed when the previous batch has been synced and the
 //! *gather* is over: the writers whose records the last batch released are likely to be back in a moment, so one sync can
-//! serve all of them. The gather lasts at most an eighth of the smoothed sync time, never when a single writer is there, never
-//! when a sync is cheap.
+//! serve all of them. It ends when as many records stand there as the last sync released and left waiting. Until then it lasts
+//!
+//! | | part of the smoothed time of a sync |
+//! |---|---|
+//! | whoever comes or not | an eighth |
+//! | while records come [`PACE`] times as fast as the log has taken them | up to a half |
+//! | when a single writer is there, or a sync is cheap | nothing |
 //!
 //! Invariants: at most one half is in flight; batches leave in the order in which they were opened.
 
@@ -18,8 +23,13 @@ use crate::wal::writer::Batch;
 
 /// Syncs faster than this are not worth waiting for anyone, microseconds.
 pub const CHEAP_SYNC_MICROS: u64 = 100;
-/// The gather lasts at most one part in this many of a sync.
+/// The gather lasts one part in this many of a sync, whoever comes.
 pub const GATHER_PART: u64 = 8;
+/// It lasts at most one part in this many.
+pub const LONGEST_PART: u64 = 2;
+/// How many times faster than they were served on the whole must records come for the gather to go on. Writers that come back
+/// all at once are that fast. Those that come evenly never are: waiting for them would only delay the others.
+pub const PACE: u64 = 2;
 
 /// One of the two buffers.
 #[derive(Debug)]
@@ -47,8 +57,11 @@ pub struct Staging<B> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gather {
     smoothed_micros: u64,
+    /// When the last sync was over, and how many records stood in the open half then.
+    since: Ticks,
+    waiting: u32,
+    /// How many may be there soon.
     company: u32,
-    until: Ticks,
 }
 
 impl Gather {
@@ -56,14 +69,22 @@ impl Gather {
     pub fn synced(&mut self, now: Ticks, micros: u64, released: u32, waiting: u32) {
         self.smoothed_micros =
             if self.smoothed_micros == 0 { micros } else { (self.smoothed_micros * 7 + micros) / 8 };
+        self.since = now;
+        self.waiting = waiting;
         self.company = released.saturating_add(waiting);
-        self.until = now.plus(self.wait_micros());
     }
 
     /// Until when a batch of `records` should wait, if it should.
     #[must_use]
     pub fn wait(&self, now: Ticks, records: u32) -> Option<Ticks> {
-        (records < self.company && now < self.until).then_some(self.until)
+        let until = self.since.plus(self.longest_micros(records));
+        (self.expects_more(records) && now < until).then_some(until)
+    }
+
+    /// Whether fewer records are there than may be soon.
+    #[must_use]
+    pub const fn expects_more(&self, records: u32) -> bool {
+        records < self.company && self.company > 1
     }
 
     /// The smoothed duration of a sync, microseconds.
@@ -72,12 +93,17 @@ impl Gather {
         self.smoothed_micros
     }
 
-    fn wait_micros(&self) -> u64 {
-        if self.company < 2 || self.smoothed_micros < CHEAP_SYNC_MICROS {
-            0
-        } else {
-            self.smoothed_micros / GATHER_PART
+    /// How long the gather lasts if nobody else comes.
+    ///
+    /// `came` records in `t` microseconds are fast enough while `came / t >= PACE * records / (sync + t)`.
+    fn longest_micros(&self, records: u32) -> u64 {
+        let sync = self.smoothed_micros;
+        if sync < CHEAP_SYNC_MICROS {
+            return 0;
         }
+        let came = u64::from(records.saturating_sub(self.waiting));
+        let slack = (PACE * u64::from(records)).saturating_sub(came).max(1);
+        (came * sync / slack).clamp(sync / GATHER_PART, sync / LONGEST_PART)
     }
 }
 
@@ -158,6 +184,31 @@ mod tests {
         assert_eq!(gather.wait(Ticks(1001), 8), Some(Ticks(1500)), "an eighth of the sync");
         assert_eq!(gather.wait(Ticks(1002), 16), None, "everyone is there");
         assert_eq!(gather.wait(Ticks(1500), 8), None, "no longer than that");
+    }
+
+    #[test]
+    fn a_cohort_that_is_on_its_way_is_waited_for() {
+        let mut gather = Gather::default();
+        gather.synced(Ticks(0), 4000, 25, 25);
+        assert_eq!(
+            gather.wait(Ticks(400), 35),
+            Some(Ticks(10 * 4000 / 60)),
+            "10 came in a tenth of the sync"
+        );
+        assert_eq!(gather.wait(Ticks(600), 45), Some(Ticks(20 * 4000 / 70)));
+        assert_eq!(gather.wait(Ticks(1143), 45), None, "the others have something else to do");
+        gather.synced(Ticks(0), 4000, 50, 0);
+        assert_eq!(gather.wait(Ticks(400), 20), Some(Ticks(2000)), "half a sync at most");
+    }
+
+    #[test]
+    fn writers_that_come_evenly_are_not_waited_for() {
+        let mut gather = Gather::default();
+        gather.synced(Ticks(0), 4000, 40, 40);
+        for micros in 500..2000 {
+            let came = u32::try_from(micros / 100).unwrap_or(u32::MAX);
+            assert_eq!(gather.wait(Ticks(micros), 40 + came), None, "after {micros} us");
+        }
     }
 
     #[test]

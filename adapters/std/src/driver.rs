@@ -71,6 +71,8 @@ pub(crate) struct State {
     driving: bool,
     /// Whoever drives has gone to sleep and must be woken for work.
     asleep: bool,
+    /// Whoever sleeps or rests will wake when the gather is over.
+    gathering: bool,
     /// The driver thread rests, at the latest until this time.
     resting: bool,
     rest_until: Option<Ticks>,
@@ -120,6 +122,7 @@ impl Shared {
                 wanting: Vec::new(),
                 driving: false,
                 asleep: false,
+                gathering: false,
                 resting: false,
                 rest_until: None,
                 stopping: false,
@@ -172,7 +175,7 @@ impl Shared {
             taken = state.store.append(record, priority);
         }
         if !self.write_on_wait || taken.is_err() {
-            self.nudge(state);
+            self.nudge_for_record(state);
         }
         taken
     }
@@ -186,7 +189,7 @@ impl Shared {
     ) -> Result<Lsn, Refused> {
         let taken = state.store.append_group(records, priority);
         if !self.write_on_wait || taken.is_err() {
-            self.nudge(state);
+            self.nudge_for_record(state);
         }
         taken
     }
@@ -231,7 +234,7 @@ impl Shared {
                 }
                 other => {
                     if !self.write_on_wait || other.is_err() {
-                        self.nudge(state);
+                        self.nudge_for_record(state);
                     }
                     return other;
                 }
@@ -277,10 +280,11 @@ impl Shared {
         if kind == Kind::Durable {
             state.store.request_sync(lsn.next());
             state.persisting.add(lsn, Waiter::Wake(waker.clone()));
+            self.nudge(&mut state);
         } else {
             state.acknowledging.add(lsn, Waiter::Wake(waker.clone()));
+            self.nudge_for_record(&mut state);
         }
-        self.nudge(&mut state);
         Ok(false)
     }
 
@@ -308,6 +312,14 @@ impl Shared {
         } else if !state.driving && state.resting {
             state.resting = false;
             self.rest.notify_one();
+        }
+    }
+
+    /// The same for a record more, which the gather does not have to be told of one by one.
+    #[inline]
+    fn nudge_for_record(&self, state: &mut State) {
+        if !(state.gathering && state.store.is_gathering()) {
+            self.nudge(state);
         }
     }
 
@@ -416,20 +428,19 @@ impl Shared {
 
     /// An appender that drives waits for company, or for another thread's sync.
     fn sleep(&self, state: &mut MutexGuard<'_, State>, wake: Option<Ticks>) {
-        let begun = Instant::now();
         state.asleep = true;
         self.wait_on(&self.work, state, wake);
         state.asleep = false;
-        self.counters.gathered(begun.elapsed());
     }
 
     fn wait_on(&self, what: &Condvar, state: &mut MutexGuard<'_, State>, until: Option<Ticks>) {
-        match until {
-            None => what.wait(state),
-            Some(time) => {
-                let micros = time.since(self.now().ticks);
-                let _ = what.wait_for(state, Duration::from_micros(micros));
-            }
+        let Some(time) = until else { return what.wait(state) };
+        let begun = Instant::now();
+        state.gathering = state.store.is_gathering();
+        let micros = time.since(self.now().ticks);
+        let _ = what.wait_for(state, Duration::from_micros(micros));
+        if core::mem::take(&mut state.gathering) {
+            self.counters.gathered(begun.elapsed());
         }
     }
 

@@ -445,6 +445,13 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         self.durability.unsynced()
     }
 
+    /// Whether the open batch waits for company. Then a record more is no reason to poll before the time that the last poll named.
+    #[must_use]
+    pub fn is_gathering(&self) -> bool {
+        let records = self.staging.filling().map_or(0, |batch| batch.records);
+        records > 0 && self.may_gather() && self.staging.gather.expects_more(records)
+    }
+
     /// The smoothed duration of a sync, microseconds.
     #[must_use]
     pub fn sync_micros(&self) -> u64 {
@@ -628,15 +635,18 @@ impl<C: Checksum, L: Loan> Store<C, L> {
         if let Some(records) =
             self.staging.filling().map(|batch| batch.records).filter(|records| *records > 0)
         {
-            let until = if always && !self.pressed && self.phase == Phase::Open {
-                self.staging.gather.wait(now, records)
-            } else {
-                None
-            };
+            let until = if self.may_gather() { self.staging.gather.wait(now, records) } else { None };
             wake.at(until);
             return until.is_none();
         }
         self.is_time_for_mark(now, wake) && self.open_mark()
+    }
+
+    fn may_gather(&self) -> bool {
+        self.config.mode == Mode::Always
+            && self.phase == Phase::Open
+            && !self.pressed
+            && !self.durability.is_pending()
     }
 
     /// Whether an empty batch is due: a seal, or the witness of the last batch.
