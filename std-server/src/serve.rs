@@ -146,9 +146,9 @@ fn limits(config: &Config) -> ListenerLimits {
     ListenerLimits { clients: config.max_clients, connection, ..ListenerLimits::default() }
 }
 
-/// As many as there are processors, within reason: the log's own threads work beside them.
+/// One processor is left to the log's own threads and to the kernel.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8))
+    std::thread::available_parallelism().map_or(1, |count| (count.get() - 1).clamp(1, 8))
 }
 
 fn failed(config: &Config, failure: &Failure) -> ExitCode {

@@ -31,6 +31,10 @@ pub trait Engine: Host {
         replies: &mut R,
     ) -> impl Future<Output = Result<Option<Ticket>, Refusal>> + Send;
 
+    /// Hears of the keys that the next commands of a pipeline name, before these are executed: memory can be fetched for all of
+    /// them at once.
+    fn warm(&self, _keys: &[&[u8]]) {}
+
     /// Waits until the record of this ticket, and thus every earlier one, keeps the promise of the sync mode.
     ///
     /// # Errors

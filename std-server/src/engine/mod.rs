@@ -277,6 +277,12 @@ impl Engine for DurableEngine {
         self.store_or_refusal()?.submit(unit, || self.clock.now_us() / 1000, replies).await
     }
 
+    fn warm(&self, keys: &[&[u8]]) {
+        if let Some(store) = self.store() {
+            store.warm(keys);
+        }
+    }
+
     async fn acknowledged(&self, ticket: Ticket) -> Result<(), Halted> {
         match self.store() {
             Some(store) => store.kept(ticket, false).await,

@@ -227,6 +227,11 @@ impl Store {
         }))
     }
 
+    /// Fetches what commands on these keys will touch.
+    pub(super) fn warm(&self, keys: &[&[u8]]) {
+        self.shared.lock().keyspace.warm(keys.iter().copied());
+    }
+
     fn blocked(&self, refused: Refused) -> Blocked {
         match refused {
             Refused::Busy => Blocked::Log,

@@ -168,7 +168,7 @@ impl<E: Engine> Connection<'_, E> {
 
     /// Executes complete requests, in order.
     async fn execute(&mut self) -> Pause {
-        let mut at = 0;
+        let (mut at, mut warm) = (0, 0);
         let mut begun = Instant::now();
         let pause = loop {
             if self.output.bytes().len() >= self.limits.output_bytes {
@@ -188,6 +188,9 @@ impl<E: Engine> Connection<'_, E> {
             at += bytes;
             if words.is_empty() {
                 continue;
+            }
+            if at > warm && at < self.input.len() {
+                warm = at + look_ahead(self.engine, self.limits.request, &self.input[at..]);
             }
             let start = self.output.begin();
             let (session, output) = (&mut self.session, &mut self.output);
@@ -260,6 +263,22 @@ impl<E: Engine> Connection<'_, E> {
     }
 }
 
+/// Tells the engine which keys the next requests name; returns how many bytes of `input` were looked at.
+fn look_ahead(engine: &impl Engine, limits: RequestLimits, input: &[u8]) -> usize {
+    let mut decoder = Decoder::new(limits);
+    let (mut at, mut keys) = (0, SmallVec::<[&[u8]; KEYS_AHEAD]>::new());
+    while keys.len() < KEYS_AHEAD
+        && let Ok(Decoded::Request { bytes }) = decoder.decode(&input[at..])
+    {
+        keys.extend(decoder.place(KEY).and_then(|key| input[at..].get(key)));
+        at += bytes;
+    }
+    if !keys.is_empty() {
+        engine.warm(&keys);
+    }
+    at
+}
+
 /// Closes without losing what was just written: a close while bytes are still coming would reset the connection
 /// before the client has read it.
 async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
@@ -280,6 +299,10 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result
 
 /// Commands with fewer words need no allocation for them.
 const WORDS_INLINE: usize = 8;
+/// Which word of most commands is a key.
+const KEY: usize = 1;
+/// So many keys of a pipeline are fetched at once.
+const KEYS_AHEAD: usize = 16;
 const READ_BYTES: usize = 16 << 10;
 /// An idle connection keeps no larger input buffer.
 const KEPT_BYTES: usize = 64 << 10;

@@ -160,6 +160,11 @@ impl Decoder {
         self.words.iter().map(|word| &bytes[word.clone()])
     }
 
+    /// Where a word of the request that was just found stands in `input`; an inline request's words stand elsewhere.
+    pub(super) fn place(&self, word: usize) -> Option<Range<usize>> {
+        self.words.get(word).filter(|_| self.unquoted.is_none()).cloned()
+    }
+
     fn begin(&mut self, count: i64) -> Result<usize, ProtocolError> {
         let count = usize::try_from(count).unwrap_or(0);
         if count > self.limits.words {
