@@ -15,6 +15,7 @@ use super::entry::{Entry, Stamp};
 use super::{STAMPS_TAG, zstd};
 use crate::codec::check::{Checksum, Seed};
 use crate::codec::extent::{Cursor, Take};
+use crate::codec::varint::{Varint, take};
 use crate::types::{Lsn, Millis};
 
 const REPEAT: u32 = 1;
@@ -115,17 +116,12 @@ impl<'m> Stamps<'m> {
         Some(())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-    fn varint(&mut self, mut number: u64) -> Option<()> {
-        loop {
-            let low = number as u8 & 0x7f;
-            number >>= 7;
-            *self.memory.get_mut(self.filled)? = if number == 0 { low } else { low | 0x80 };
-            self.filled += 1;
-            if number == 0 {
-                return Some(());
-            }
-        }
+    fn varint(&mut self, number: u64) -> Option<()> {
+        let number = Varint::new(number);
+        let end = self.filled + number.as_ref().len();
+        self.memory.get_mut(self.filled..end)?.copy_from_slice(number.as_ref());
+        self.filled = end;
+        Some(())
     }
 
     /// Completes the frame of block `number`, which stands at `offset`, and returns its bytes; then it is empty again.
@@ -206,11 +202,12 @@ impl<'w> StampReader<'w> {
     }
 
     fn read_row(&mut self) -> Option<()> {
-        let token = u32::try_from(self.varint()?).ok()?;
-        let far = if token & FAR != 0 { Some(Millis(self.varint()?)) } else { None };
-        let gap = if token & GAP != 0 { Some(self.varint()?) } else { None };
-        let commit = if token & COMMIT != 0 { unzigzag(self.varint()?) } else { 0 };
-        let repeat = if token & REPEAT != 0 { u32::try_from(self.varint()?).ok()? } else { 0 };
+        let rows = &mut self.rows;
+        let token = u32::try_from(take(rows)?).ok()?;
+        let far = if token & FAR != 0 { Some(Millis(take(rows)?)) } else { None };
+        let gap = if token & GAP != 0 { Some(take(rows)?) } else { None };
+        let commit = if token & COMMIT != 0 { unzigzag(take(rows)?) } else { 0 };
+        let repeat = if token & REPEAT != 0 { u32::try_from(take(rows)?).ok()? } else { 0 };
         self.row = Row { millis: token >> FLAG_BITS, far, gap, commit, repeat };
         self.next = match gap {
             Some(0) => self.last?,
@@ -218,23 +215,6 @@ impl<'w> StampReader<'w> {
         };
         self.commit = Millis(self.commit.0.wrapping_add(commit));
         (repeat == 0 || far.is_none()).then_some(())
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.rows.split_first()?;
-            self.rows = rest;
-            let part = u64::from(byte & 0x7f);
-            if part << shift >> shift != part {
-                return None;
-            }
-            number |= part << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
     }
 
     /// Whether every stamp was read and nothing is left behind them.

@@ -3,3 +3,4 @@
 pub mod check;
 pub mod extent;
 pub mod frame;
+pub mod varint;

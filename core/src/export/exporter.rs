@@ -16,6 +16,7 @@ use super::{
     REQUEST_SEED, REWIND, VERSION, WINDOW, check, chunk_seed, session_seed,
 };
 use crate::codec::check::Checksum;
+use crate::codec::varint::Varint;
 use crate::types::{Lsn, StoreId};
 
 /// The records that a device has.
@@ -188,19 +189,8 @@ impl<C: Checksum> Exporter<C> {
         if at.lsn != lsn.0 || at.position < HELLO_BYTES || at.lsn >= self.until {
             return;
         }
-        let mut prefix = [0; 5];
-        let mut len = record.len() + 1;
-        let mut used = 0;
-        for byte in &mut prefix {
-            let [low, ..] = len.to_le_bytes();
-            len >>= 7;
-            *byte = if len == 0 { low & 0x7f } else { low | 0x80 };
-            used += 1;
-            if len == 0 {
-                break;
-            }
-        }
-        self.put(prefix.get(..used).unwrap_or_default(), record, at.offset, out);
+        let length = Varint::new(record.len() as u64 + 1);
+        self.put(length.as_ref(), record, at.offset, out);
     }
 
     /// A record that was asked for is not there any more: ends the session. The host will request another one, whose hello

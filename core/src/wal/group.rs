@@ -4,46 +4,38 @@
 //!  | length varint | record | length varint | record | ... |        a varint has at most four bytes, lowest seven bits first
 //! ```
 
-/// The longest length, bytes: payloads stay below 2^28.
-const MAX_VARINT: usize = 4;
+use crate::codec::varint::{self, Varint};
+
+/// Bytes of the longest length: payloads stay below 2^28.
+const MAX_HEAD: usize = 4;
 
 /// Bytes of the payload that holds records of these lengths; `None` if one of them is too long.
 pub fn payload_bytes(lengths: impl IntoIterator<Item = usize>) -> Option<usize> {
-    lengths
-        .into_iter()
-        .try_fold(0_usize, |sum, length| sum.checked_add(varint_bytes(length)?)?.checked_add(length))
+    lengths.into_iter().try_fold(0_usize, |sum, length| {
+        let head = varint::varint_bytes(length as u64);
+        sum.checked_add(head).filter(|_| head <= MAX_HEAD)?.checked_add(length)
+    })
 }
 
 /// Writes the payload into `out`, which is exactly as long.
 pub(super) fn encode(records: &[&[u8]], mut out: &mut [u8]) -> Option<()> {
     for record in records {
-        let head = varint_bytes(record.len())?;
-        let (length, rest) = out.split_at_mut_checked(head)?;
-        let mut left = record.len();
-        for (at, byte) in length.iter_mut().enumerate() {
-            let more = if at + 1 < head { 0x80 } else { 0 };
-            *byte = u8::try_from(left & 0x7f).ok()? | more;
-            left >>= 7;
+        for part in [Varint::new(record.len() as u64).as_ref(), record] {
+            let (place, rest) = out.split_at_mut_checked(part.len())?;
+            place.copy_from_slice(part);
+            out = rest;
         }
-        let (content, rest) = rest.split_at_mut_checked(record.len())?;
-        content.copy_from_slice(record);
-        out = rest;
     }
     out.is_empty().then_some(())
 }
 
 /// The first record, and the bytes that it takes with its length.
 pub(super) fn split_first(payload: &[u8]) -> Option<(&[u8], u32)> {
-    let mut length = 0;
-    for (at, byte) in payload.iter().take(MAX_VARINT).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            let head = at + 1;
-            let record = payload.get(head..head.checked_add(length)?)?;
-            return Some((record, u32::try_from(head + length).ok()?));
-        }
-    }
-    None
+    let mut rest = payload;
+    let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+    let head = payload.len() - rest.len();
+    let record = rest.get(..length).filter(|_| head <= MAX_HEAD)?;
+    Some((record, u32::try_from(head + length).ok()?))
 }
 
 /// How many records a payload holds; `None` if it holds none, or is not one.
@@ -56,16 +48,6 @@ pub fn count(mut payload: &[u8]) -> Option<u32> {
         count = count.checked_add(1)?;
     }
     (count > 0).then_some(count)
-}
-
-const fn varint_bytes(length: usize) -> Option<usize> {
-    Some(match length {
-        0..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        0x20_0000..0x1000_0000 => MAX_VARINT,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ mod scan;
 mod shard;
 mod shards;
 mod unpack;
-mod varint;
 
 pub(crate) use self::catalog::Catalog;
 pub(crate) use self::cursor::{Cursor, Diverged};

@@ -9,7 +9,7 @@
 //!
 //! The first byte tells an event from a command of the keyspace, whose records have version 1.
 
-use super::varint;
+use strandline::core::codec::varint::{self, Varint};
 
 /// What every record of an event begins with.
 pub(crate) const EVENT_VERSION: u8 = 2;
@@ -46,7 +46,7 @@ impl<'e> Event<'e> {
             out.extend_from_slice(&id.to_le_bytes());
         }
         for text in [self.event_type, self.context_id] {
-            varint::put(text.len() as u64, out);
+            out.extend_from_slice(Varint::new(text.len() as u64).as_ref());
             out.extend_from_slice(text.as_bytes());
         }
         out.extend_from_slice(self.payload);

@@ -18,7 +18,8 @@
 //! An effect carries results, never conditions: applying a record to the state it was made on always gives the
 //! same state, without a clock. Kinds and versions that are not known come from a newer writer and are refused.
 
-use super::varint;
+use strandline::core::codec::varint::{self, Varint};
+
 use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// One change of the keyspace. Keys hold at most [`MAX_KEY_BYTES`], values at most [`MAX_VALUE_BYTES`].
@@ -181,7 +182,7 @@ impl Effect<'_> {
             Self::Delete { key } => put(out, DELETE, &[key]),
             Self::Write { key, offset, bytes } => {
                 put(out, WRITE, &[key]);
-                varint::put(offset, out);
+                put_varint(out, u64::from(offset));
                 put_bytes(out, bytes);
             }
             Self::Expire { key, at_ms } => {
@@ -233,8 +234,12 @@ fn put(out: &mut Vec<u8>, kind: u8, fields: &[&[u8]]) {
     }
 }
 
+fn put_varint(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(Varint::new(number).as_ref());
+}
+
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    varint::put(bytes.len() as u32, out);
+    put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
@@ -251,9 +256,7 @@ fn take_effect<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Effect<'a>> {
             expires_at_ms: Some(take_u64(rest)?),
         },
         DELETE => Effect::Delete { key: take_bytes(rest)? },
-        WRITE => {
-            Effect::Write { key: take_bytes(rest)?, offset: varint::take(rest)?, bytes: take_bytes(rest)? }
-        }
+        WRITE => Effect::Write { key: take_bytes(rest)?, offset: take_u32(rest)?, bytes: take_bytes(rest)? },
         EXPIRE => Effect::Expire { key: take_bytes(rest)?, at_ms: take_u64(rest)? },
         PERSIST => Effect::Persist { key: take_bytes(rest)? },
         RENAME => Effect::Rename { from: take_bytes(rest)?, to: take_bytes(rest)? },
@@ -266,10 +269,14 @@ fn take_effect<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Effect<'a>> {
 
 #[inline]
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = varint::take(rest)? as usize;
+    let len = take_u32(rest)? as usize;
     let (bytes, after) = rest.split_at_checked(len)?;
     *rest = after;
     Some(bytes)
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    u32::try_from(varint::take(rest)?).ok()
 }
 
 fn take_u64(rest: &mut &[u8]) -> Option<u64> {

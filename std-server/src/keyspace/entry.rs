@@ -8,7 +8,8 @@
 //! The second flag is for arenas only: a chunk carries every value itself. Parsing is the same for both and
 //! believes no length that the bytes at hand or the limits do not bear out.
 
-use super::varint;
+use strandline::core::codec::varint::{self, Varint};
+
 use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// One parsed entry; borrows from the bytes it was read from.
@@ -28,8 +29,8 @@ impl<'a> RawEntry<'a> {
     #[inline]
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (&flags, mut rest) = bytes.split_first()?;
-        let key_len = varint::take(&mut rest)? as usize;
-        let value_len = varint::take(&mut rest)? as usize;
+        let key_len = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let value_len = usize::try_from(varint::take(&mut rest)?).ok()?;
         if flags & !FLAGS != 0 || key_len > MAX_KEY_BYTES || value_len > MAX_VALUE_BYTES {
             return None;
         }
@@ -85,14 +86,11 @@ impl Head {
         &self.bytes[..self.len]
     }
 
-    fn put_length(&mut self, mut length: usize) {
-        while length >= 0x80 {
-            self.bytes[self.len] = (length as u8) | 0x80;
-            self.len += 1;
-            length >>= 7;
-        }
-        self.bytes[self.len] = length as u8;
-        self.len += 1;
+    fn put_length(&mut self, length: usize) {
+        let length = Varint::new(length as u64);
+        let end = self.len + length.as_ref().len();
+        self.bytes[self.len..end].copy_from_slice(length.as_ref());
+        self.len = end;
     }
 }
 

@@ -22,7 +22,6 @@ mod leaf;
 mod restore;
 mod scan;
 mod table;
-mod varint;
 
 use core::hint::black_box;
 
