@@ -28,7 +28,7 @@ pub const MANIFEST_STEP: u32 = crate::geometry::MANIFEST_SLOT;
 /// Losses that are kept by name; older ones are counted.
 pub const LOSSES: usize = 16;
 
-const BODY_VERSION: u16 = 0;
+const BODY_VERSION: u16 = 1;
 const PREFIX: usize = 18;
 
 /// A listed segment.

@@ -72,7 +72,7 @@ fn read_segment(extent: &[u8]) -> BTreeMap<u64, Vec<u8>> {
     let header = frame(extent, 0, HEADER_SEED).filter(|header| header.kind == 0x20);
     let Some(header) = header else { return BTreeMap::new() };
     let body = header.payload;
-    assert_eq!((body.len(), &body[..8], &body[8..12]), (96, &b"STRNDLN\x1a"[..], &[0, 0, 1, 0][..]));
+    assert_eq!((body.len(), &body[..8], &body[8..12]), (96, &b"STRNDLN\x1a"[..], &[1, 0, 1, 0][..]));
     assert_eq!(&body[24..40], STORE);
     let batch_border = u32_at(body, 16) as usize;
     let seed = wal_seed(u32_at(body, 48), u64_at(body, 40));
@@ -85,6 +85,15 @@ fn read_segment(extent: &[u8]) -> BTreeMap<u64, Vec<u8>> {
             0x01 => {
                 records.insert(next, frame.payload.to_vec());
                 next += 1;
+            }
+            0x03 => {
+                let mut group = frame.payload;
+                while !group.is_empty() {
+                    let (len, rest) = varint(group);
+                    let (record, rest) = rest.split_at(usize::try_from(len).unwrap());
+                    records.insert(next, record.to_vec());
+                    (next, group) = (next + 1, rest);
+                }
             }
             0x10 => {
                 assert_eq!((at, at % batch_border, frame.payload.len()), (batch_end, 0, 56));
@@ -104,12 +113,18 @@ fn read_segment(extent: &[u8]) -> BTreeMap<u64, Vec<u8>> {
 fn varints(mut body: &[u8]) -> Vec<u64> {
     let mut numbers = vec![];
     while !body.is_empty() {
-        let len = body.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-        let (number, rest) = body.split_at(len);
-        numbers.push(number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)));
+        let (number, rest) = varint(body);
+        numbers.push(number);
         body = rest;
     }
     numbers
+}
+
+/// A varint, and what stands behind it.
+fn varint(bytes: &[u8]) -> (u64, &[u8]) {
+    let len = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let (number, rest) = bytes.split_at(len);
+    (number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)), rest)
 }
 
 /// The newest revision in the manifest extents: head, counts and lists as one row of numbers.
@@ -119,7 +134,7 @@ fn newest_manifest(extents: &[Vec<u8>]) -> Vec<u64> {
     let bodies = frames.filter(|frame| frame.kind == 0x30).map(|frame| frame.payload);
     bodies
         .map(|body| {
-            assert_eq!((&body[..16], &body[16..18]), (&STORE[..], &[0, 0][..]));
+            assert_eq!((&body[..16], &body[16..18]), (&STORE[..], &[1, 0][..]));
             varints(&body[18..])
         })
         .max_by_key(|numbers| numbers[0])
@@ -176,7 +191,7 @@ fn the_check_values_of_the_format_page_are_right() {
 
 #[test]
 fn a_reader_made_from_the_page_reads_the_segments() {
-    let read = |number: u32| read_segment(&image(&format!("format-0/words/log-{number:08}.wal")));
+    let read = |number: u32| read_segment(&image(&format!("format-1/words/log-{number:08}.wal")));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let first = read(1);
     assert_eq!(first.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -187,14 +202,16 @@ fn a_reader_made_from_the_page_reads_the_segments() {
     assert_eq!(first[&4], [0x5a; 3500]);
     assert_eq!(read(2), BTreeMap::from([(5, vec![0xa5; 200])]));
     assert_eq!(read(3), BTreeMap::new(), "listed and never begun");
-    assert_eq!(read(5), BTreeMap::from([(6, b"a second start".to_vec())]));
-    let aligned = read_segment(&image("format-0/sectors/log-00000001.wal"));
+    let fifth = read(5);
+    assert_eq!(fifth.keys().copied().collect::<Vec<_>>(), [6, 7, 8, 9]);
+    assert_eq!([6, 7, 8, 9].map(|lsn| text(&fifth[&lsn])), ["a second start", "all", "", "or none"]);
+    let aligned = read_segment(&image("format-1/sectors/log-00000001.wal"));
     assert_eq!(aligned, BTreeMap::from([(1, b"on a border".to_vec())]));
 }
 
 #[test]
 fn a_reader_made_from_the_page_reads_the_manifest() {
-    let extents: Vec<_> = (0..3).map(|number| image(&format!("format-0/words/manifest-{number}"))).collect();
+    let extents: Vec<_> = (0..3).map(|number| image(&format!("format-1/words/manifest-{number}"))).collect();
     let numbers = newest_manifest(&extents);
     let (head, rest) = numbers.split_at(15);
     assert_eq!(head[..5], [7, 6, 0, 2, 8], "revision, proven, its extent, epoch, next log id");
@@ -212,7 +229,7 @@ fn a_reader_made_from_the_page_reads_the_manifest() {
 
 #[test]
 fn a_reader_made_from_the_page_reads_the_snapshot() {
-    let file = image("format-0/words/snapshot-00000004.snap");
+    let file = image("format-1/words/snapshot-00000004.snap");
     let seed = snapshot_seed(4);
     let end = frame(&file, file.len() - 56, seed).filter(|end| end.kind == 0x42).unwrap().payload;
     let fields: Vec<u64> = (0..6).map(|at| u64_at(end, at * 8)).collect();

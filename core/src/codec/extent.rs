@@ -15,8 +15,8 @@ use crate::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, Store
 
 /// Payload of an extent header.
 pub const EXTENT_BODY: usize = 96;
-/// The format that this version writes. Format 0 may still change.
-pub const FORMAT_VERSION: u16 = 0;
+/// The format that this version writes. It reads every earlier one.
+pub const FORMAT_VERSION: u16 = 1;
 /// How many bytes of an extent suffice to read its header, at every geometry.
 pub const HEADER_WINDOW: usize = 4096;
 

@@ -50,7 +50,7 @@ pub const REPLY_BYTES: usize = 20;
 /// Bytes of the stream that an exporter sends ahead of what is acknowledged.
 pub const WINDOW: u32 = 8 << 10;
 /// Version of the protocol.
-pub const VERSION: u8 = 0;
+pub const VERSION: u8 = 1;
 
 /// Kind of a reply: begin the session that `position` names, at the place.
 pub const REQUEST: u8 = 1;
