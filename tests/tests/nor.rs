@@ -72,6 +72,43 @@ fn a_cut_at_every_step_and_a_second_one_in_the_repair() {
     }
 }
 
+/// What a cut leaves of a partition that is being formatted is refused by name, or some of the old log as it was; and it can be
+/// formatted again.
+#[test]
+fn a_cut_while_formatting_leaves_nothing_wrong() {
+    for word in [1, 4, 16] {
+        let (mut used, mut chance) = (World::new(setup(word)), Chance::new(u64::from(word)));
+        used.live(40, &mut chance, &mut Summary::default()).expect("no promise is broken");
+        let old = used.read(&used.mount().expect("a log")).expect("it is whole");
+        for cut_at in 0.. {
+            let mut world = used.clone();
+            world.flash.ticks.cut_at = Some(world.flash.ticks.done + cut_at);
+            if world.format(&mut chance).expect("the medium takes it") {
+                assert!(cut_at > 8, "only {cut_at} steps");
+                break;
+            }
+            world.flash.boot(&mut chance);
+            if let Ok(found) =
+                world.mount().map_err(|error| format!("{error:?}")).and_then(|log| world.read(&log))
+            {
+                let is_old = |record: &(u64, Vec<u8>, bool)| {
+                    old.records.iter().any(|(lsn, bytes, _)| (lsn, bytes) == (&record.0, &record.1))
+                };
+                assert!(found.records.iter().all(is_old), "word {word}, cut at {cut_at}: {found:?}");
+            }
+            world.flash.ticks.cut_at = None;
+            while !world.format(&mut chance).expect("the medium takes it") {}
+            let mut fresh = World::new(setup(word));
+            fresh.flash = world.flash;
+            assert_eq!(
+                fresh.live(5, &mut chance, &mut Summary::default()),
+                Ok(()),
+                "word {word}, cut at {cut_at}"
+            );
+        }
+    }
+}
+
 /// Damage is named, or costs nothing but the last frame, which nothing behind it vouches for.
 #[test]
 fn every_flipped_bit_is_found_or_harmless() {

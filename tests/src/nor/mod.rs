@@ -459,6 +459,20 @@ impl World {
         Watched::new(&self.flash).run(&mut scratch, operation)
     }
 
+    /// Erases the partition for an empty log; false if the power went.
+    ///
+    /// # Errors
+    /// What the medium says to it.
+    pub fn format(&mut self, chance: &mut Chance) -> Result<bool, String> {
+        let Setup { geometry, options, .. } = self.setup;
+        match self.drive(chance, async |port| NorLog::format(port, geometry, STORE, options).await) {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) => Err(format!("formatting: {error:?}")),
+            Err(End::Broken(broken)) => Err(broken),
+            Err(End::Cut | End::Dropped) => Ok(false),
+        }
+    }
+
     /// Mounts what is there.
     ///
     /// # Errors
