@@ -9,30 +9,35 @@
 //!
 //! Driving is a role, not a thread: an appender that has to wait takes it if it is free, so that a single client's write and
 //! sync run on its own thread; otherwise the driver thread has it. With `write_on_wait` a task that asks for its
-//! acknowledgement takes it for one write, so that no thread is woken between an append and its reply. Two halves take turns: one is written while the other fills.
+//! acknowledgement takes it for one write, so that no thread is woken between an append and its reply. Two halves take turns: one is
+//! written while the other fills.
 
+mod append;
+mod clock;
 mod panics;
+mod threads;
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 use core::time::Duration;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use strandline_core::action::{Action, Event, Output, Refused};
-use strandline_core::store::{Mode, Now, Priority};
-use strandline_core::types::{EffectId, Lsn, Millis, Role as ExtentRole, Ticks};
+use strandline_core::action::{Action, Event, Output};
+use strandline_core::store::{Mode, Now};
+use strandline_core::types::{EffectId, Lsn, Ticks};
 
+use self::append::CLOSED;
+pub(crate) use self::clock::{Time, WallClock, system_time};
 use self::panics::{guarded, wake_all};
+pub(crate) use self::threads::Threads;
+use self::threads::{Job, Lanes};
 use crate::dir::{Dir, StepError};
 use crate::error::AppendError;
 use crate::recover::{HostStore, span_of};
 use crate::stats::{Counters, Stats};
-use crate::waiters::{Completion, Waiter, Waiters, this_thread};
+use crate::waiters::{Waiter, Waiters};
 
 /// Hears of events: they are the engine's log.
 pub(crate) type Listener = Box<dyn Fn(&Event, Option<&str>) + Send + Sync>;
@@ -80,27 +85,6 @@ pub(crate) struct State {
     /// Why the store halted.
     pub(crate) failure: Option<String>,
     lanes: Option<Lanes>,
-}
-
-struct Lanes {
-    sync: Sender<Job>,
-    background: Sender<Job>,
-    tell: Sender<Told>,
-}
-
-/// A completion and what it is told.
-type Told = (Completion, Result<Lsn, AppendError>);
-
-struct Job {
-    id: EffectId,
-    action: Action,
-    bytes: Vec<u8>,
-}
-
-/// The threads of one log.
-pub(crate) struct Threads {
-    driver: JoinHandle<()>,
-    lanes: Vec<JoinHandle<()>>,
 }
 
 impl Shared {
@@ -161,148 +145,6 @@ impl Shared {
         self.time.now()
     }
 
-    /// Takes a record without waiting for room.
-    #[inline]
-    pub(crate) fn try_append(
-        &self,
-        state: &mut State,
-        record: &[u8],
-        priority: Priority,
-    ) -> Result<Lsn, Refused> {
-        let mut taken = state.store.append(record, priority);
-        if let Err(Refused::NeedsBuffer(_)) = taken {
-            self.make_ready(state, record.len(), priority)?;
-            taken = state.store.append(record, priority);
-        }
-        if !self.write_on_wait || taken.is_err() {
-            self.nudge_for_record(state);
-        }
-        taken
-    }
-
-    /// Takes several records, all or nothing, that room was made for.
-    pub(crate) fn try_append_group(
-        &self,
-        state: &mut State,
-        records: &[&[u8]],
-        priority: Priority,
-    ) -> Result<Lsn, Refused> {
-        let taken = state.store.append_group(records, priority);
-        if !self.write_on_wait || taken.is_err() {
-            self.nudge_for_record(state);
-        }
-        taken
-    }
-
-    /// Takes a record, waiting for room.
-    pub(crate) fn append<'s>(
-        &'s self,
-        mut state: MutexGuard<'s, State>,
-        record: &[u8],
-        priority: Priority,
-    ) -> Result<(Lsn, MutexGuard<'s, State>), AppendError> {
-        loop {
-            match self.try_append(&mut state, record, priority) {
-                Ok(lsn) => return Ok((lsn, state)),
-                Err(Refused::Busy) => state = self.wait_for_room(state),
-                Err(refused) => return Err(refused.into()),
-            }
-        }
-    }
-
-    /// Waits until an append that was refused as busy may be tried again.
-    fn wait_for_room<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        self.counters.waited_for_room();
-        self.room.wait(&mut state);
-        state
-    }
-
-    /// Makes room for a record of `bytes`, without waiting.
-    pub(crate) fn make_ready(
-        &self,
-        state: &mut State,
-        bytes: usize,
-        priority: Priority,
-    ) -> Result<(), Refused> {
-        loop {
-            match state.store.ready(bytes, priority) {
-                Err(Refused::NeedsBuffer(bytes)) => {
-                    // Larger than the usual half: one that fits takes its place until this batch has been written.
-                    if state.store.exchange(vec![0; bytes]).is_err() {
-                        return Err(Refused::Busy);
-                    }
-                }
-                other => {
-                    if !self.write_on_wait || other.is_err() {
-                        self.nudge_for_record(state);
-                    }
-                    return other;
-                }
-            }
-        }
-    }
-
-    /// Makes room for a record of `bytes`, waiting until there is some.
-    pub(crate) fn make_ready_waiting(
-        &self,
-        bytes: usize,
-        priority: Priority,
-    ) -> Result<MutexGuard<'_, State>, Refused> {
-        let mut state = self.state.lock();
-        loop {
-            match self.make_ready(&mut state, bytes, priority) {
-                Ok(()) => return Ok(state),
-                Err(Refused::Busy) => state = self.wait_for_room(state),
-                Err(refused) => return Err(refused),
-            }
-        }
-    }
-
-    /// Whether progress of this kind is above `lsn`; if not, `waker` is called when it is.
-    pub(crate) fn poll_wait(&self, lsn: Lsn, kind: Kind, waker: &Waker) -> Result<bool, AppendError> {
-        if self.progress(kind) > lsn {
-            return Ok(true);
-        }
-        let mut state = self.state.lock();
-        if self.progress(kind) > lsn {
-            return Ok(true);
-        }
-        if self.write_on_wait && kind == Kind::Acknowledged && !state.driving && state.lanes.is_some() {
-            state = self.drive_here(state);
-            if self.progress(kind) > lsn {
-                return Ok(true);
-            }
-        }
-        if self.is_halted() {
-            drop(state);
-            return self.outcome(lsn, kind).map(|()| true);
-        }
-        if kind == Kind::Durable {
-            state.store.request_sync(lsn.next());
-            state.persisting.add(lsn, Waiter::Wake(waker.clone()));
-            self.nudge(&mut state);
-        } else {
-            state.acknowledging.add(lsn, Waiter::Wake(waker.clone()));
-            self.nudge_for_record(&mut state);
-        }
-        Ok(false)
-    }
-
-    /// Blocks until the record is acknowledged, the log halts, or `timeout` is over.
-    pub(crate) fn wait_until(&self, lsn: Lsn, timeout: Duration) {
-        let deadline = Instant::now() + timeout.min(LONG);
-        if self.poll_wait(lsn, Kind::Acknowledged, &this_thread()).is_ok_and(|ready| ready) {
-            return;
-        }
-        while self.acknowledged() <= lsn && !self.is_halted() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            thread::park_timeout(left);
-        }
-    }
-
     /// Sees to it that someone drives, now that there is work.
     #[inline]
     pub(crate) fn nudge(&self, state: &mut State) {
@@ -313,55 +155,6 @@ impl Shared {
             state.resting = false;
             self.rest.notify_one();
         }
-    }
-
-    /// The same for a record more, which the gather does not have to be told of one by one.
-    #[inline]
-    fn nudge_for_record(&self, state: &mut State) {
-        if !(state.gathering && state.store.is_gathering()) {
-            self.nudge(state);
-        }
-    }
-
-    /// Blocks until progress of this kind is above `lsn`, driving if nobody else does.
-    pub(crate) fn wait<'s>(
-        &'s self,
-        mut state: MutexGuard<'s, State>,
-        lsn: Lsn,
-        kind: Kind,
-    ) -> Result<(), AppendError> {
-        if kind == Kind::Durable {
-            state.store.request_sync(lsn.next());
-            self.nudge(&mut state);
-        }
-        if !state.driving && state.lanes.is_some() {
-            let done = |shared: &Self| shared.progress(kind) > lsn || shared.is_halted();
-            drop(self.drive(state, Role::Appender, &done));
-        } else {
-            if self.progress(kind) <= lsn && !self.is_halted() {
-                let waiters =
-                    if kind == Kind::Durable { &mut state.persisting } else { &mut state.acknowledging };
-                waiters.add(lsn, Waiter::Wake(this_thread()));
-            }
-            drop(state);
-            while self.progress(kind) <= lsn && !self.is_halted() {
-                thread::park();
-            }
-        }
-        self.outcome(lsn, kind)
-    }
-
-    /// Whether progress of this kind is above `lsn`, or never will be.
-    pub(crate) fn outcome(&self, lsn: Lsn, kind: Kind) -> Result<(), AppendError> {
-        if self.progress(kind) > lsn {
-            return Ok(());
-        }
-        let why = self.state.lock().failure.clone();
-        Err(AppendError::Halted(why.unwrap_or_else(|| CLOSED.into())))
-    }
-
-    pub(crate) fn progress(&self, kind: Kind) -> Lsn {
-        if kind == Kind::Durable { self.durable() } else { self.acknowledged() }
     }
 
     /// Polls and carries out until `done`; then the role is free again. The driver thread also gives it up when there is
@@ -470,20 +263,6 @@ impl Shared {
         self.state.lock()
     }
 
-    /// The thread that an action goes to, if not this one.
-    fn lane<'l>(&self, state: &'l State, action: Action) -> Option<&'l Sender<Job>> {
-        let lanes = state.lanes.as_ref()?;
-        match action {
-            Action::Write { extent, .. } | Action::Sync { extent } if extent.role == ExtentRole::Manifest => {
-                Some(&lanes.background)
-            }
-            Action::Write { .. } => None,
-            Action::Sync { .. } if self.mode == Mode::Always => None,
-            Action::Sync { .. } => Some(&lanes.sync),
-            Action::Prepare { .. } | Action::Release { .. } => Some(&lanes.background),
-        }
-    }
-
     fn perform(&self, action: Action, bytes: &[u8]) -> Result<(), StepError> {
         let begun = Instant::now();
         #[cfg(test)]
@@ -550,77 +329,6 @@ impl Shared {
             self.room.notify_all();
         }
     }
-
-    /// Starts the driver thread and the lanes.
-    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<Threads> {
-        let (sync, syncs) = channel();
-        let (background, jobs) = channel();
-        let (tell, told) = channel();
-        let lane = |name: &str, jobs: Receiver<Job>| {
-            let shared = self.clone();
-            thread::Builder::new().name(name.into()).spawn(move || shared.run_lane(&jobs))
-        };
-        let telling = thread::Builder::new().name("strandline-tell".into()).spawn(move || tell_all(&told))?;
-        let lanes = vec![lane("strandline-sync", syncs)?, lane("strandline-back", jobs)?, telling];
-        self.state.lock().lanes = Some(Lanes { sync, background, tell });
-        let shared = self.clone();
-        let driver =
-            thread::Builder::new().name("strandline-log".into()).spawn(move || shared.run_driver())?;
-        Ok(Threads { driver, lanes })
-    }
-
-    fn run_lane(&self, jobs: &Receiver<Job>) {
-        for Job { id, action, bytes } in jobs {
-            let carried_out = guarded(|| {
-                let result = self.perform(action, &bytes);
-                self.complete(self.state.lock(), id, result);
-            });
-            if let Err(why) = carried_out {
-                drop(self.fail(why));
-            }
-        }
-    }
-
-    fn run_driver(&self) {
-        let mut state = self.state.lock();
-        while !state.stopping {
-            let mut idle_until = None;
-            if !state.driving {
-                (state, idle_until) = self.drive(state, Role::Thread, &|_| false);
-            }
-            if !state.stopping {
-                state.resting = true;
-                state.rest_until = idle_until;
-                self.wait_on(&self.rest, &mut state, idle_until);
-                state.resting = false;
-            }
-        }
-        // The lanes end when nobody can send to them.
-        state.lanes = None;
-    }
-
-    /// Closes the store: flushes, syncs, seals. Blocks until that is done or the store has halted.
-    pub(crate) fn close(&self, threads: Threads) {
-        let mut state = self.state.lock();
-        state.store.close();
-        self.nudge(&mut state);
-        while !state.store.is_closed() && state.store.halted().is_none() {
-            self.room.wait(&mut state);
-        }
-        state.stopping = true;
-        let released = self.publish(&mut state);
-        self.work.notify_all();
-        self.rest.notify_all();
-        drop(state);
-        wake_all(released);
-        let own = thread::current().id();
-        for ended in core::iter::once(threads.driver).chain(threads.lanes) {
-            // A completion may let go of the last handle: its thread can't wait for itself.
-            if ended.thread().id() != own {
-                let _ = ended.join();
-            }
-        }
-    }
 }
 
 impl State {
@@ -648,16 +356,6 @@ impl State {
     }
 }
 
-/// Tells completions, in order. One that panics does not keep the others from being told.
-fn tell_all(told: &Receiver<Told>) {
-    for (done, result) in told {
-        let _ = guarded(|| done(result));
-    }
-}
-
-const CLOSED: &str = "the log was closed";
-/// Longer than anyone waits.
-const LONG: Duration = Duration::from_secs(1 << 30);
 /// Enough for a batch, the events around it, and one more.
 const POLLS_HERE: u32 = 8;
 
@@ -677,30 +375,4 @@ pub(crate) enum Kind {
     Acknowledged,
     /// A sync, in every mode.
     Durable,
-}
-
-/// Tells the wall-clock time.
-pub(crate) type WallClock = Box<dyn Fn() -> Millis + Send + Sync>;
-
-/// What time it is, with monotonic time from when this was made.
-pub(crate) struct Time {
-    started: Instant,
-    wall: WallClock,
-}
-
-impl Time {
-    pub(crate) fn new(wall: WallClock) -> Self {
-        Self { started: Instant::now(), wall }
-    }
-
-    pub(crate) fn now(&self) -> Now {
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Now { ticks: Ticks(micros), wall: (self.wall)() }
-    }
-}
-
-/// The system's.
-pub(crate) fn system_time() -> Millis {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    Millis(u64::try_from(wall).unwrap_or(u64::MAX))
 }
