@@ -48,6 +48,7 @@ pub(crate) const ROWS: &[(&str, Measure)] = &[
     ("H17-read-back", rows::archive::read_back),
     ("H17-size", rows::archive::size),
     ("H17-memory", rows::archive::memory),
+    ("H18", rows::pauses::writes),
     ("H19", rows::archive::look),
     ("HTTP", rows::http::sets),
 ];

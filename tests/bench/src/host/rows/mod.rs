@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod http;
 pub(crate) mod memory;
+pub(crate) mod pauses;
 pub(crate) mod rates;
 pub(crate) mod restart;
 pub(crate) mod snapshot;
