@@ -78,24 +78,38 @@ impl<'w> Index<'w> {
     /// # Errors
     /// [`Unreadable`].
     pub fn read<C: Checksum>(tail: Tail, window: &'w [u8]) -> Result<Self, Unreadable> {
-        let split = usize::try_from(tail.index).ok().and_then(|index| window.split_at_checked(index));
-        let (frame, table) = split.ok_or(Unreadable::Damaged)?;
-        let parts = Self::parts::<C>(tail, frame).ok_or(Unreadable::Damaged)?;
-        let (map, rows) = parts;
-        let (header, prologue_crc) = Header::decode(map)?;
-        let index = Self { header, map, rows, prologue_crc, front: (0, 0) };
+        let (frame, table) = Self::split(tail, window).ok_or(Unreadable::Damaged)?;
+        let (body, crc) = frame.split_last_chunk::<CRC>().ok_or(Unreadable::Damaged)?;
+        if C::extend(Seed::HEADER.at(tail.offset), body).to_le_bytes() != *crc {
+            return Err(Unreadable::Damaged);
+        }
+        let index = Self::again(tail, window)?;
         index.compare(tail, table).ok_or(Unreadable::Damaged)
     }
 
-    /// The header's map and the rows, if the frame verifies.
-    fn parts<C: Checksum>(tail: Tail, frame: &'w [u8]) -> Option<(&'w [u8], &'w [u8])> {
-        let (body, crc) = frame.split_last_chunk::<CRC>()?;
+    /// The same for bytes that [`Self::read`] has taken before: they are not verified a second time.
+    ///
+    /// # Errors
+    /// [`Unreadable`], if they are others.
+    pub fn again(tail: Tail, window: &'w [u8]) -> Result<Self, Unreadable> {
+        let (frame, table) = Self::split(tail, window).ok_or(Unreadable::Damaged)?;
+        let (map, rows) = Self::parts(tail, frame).ok_or(Unreadable::Damaged)?;
+        let (header, prologue_crc) = Header::decode(map)?;
+        let front = Self::front_of(table).ok_or(Unreadable::Damaged)?;
+        Ok(Self { header, map, rows, prologue_crc, front })
+    }
+
+    /// The index's frame and the seek table.
+    fn split(tail: Tail, window: &'w [u8]) -> Option<(&'w [u8], &'w [u8])> {
+        window.split_at_checked(usize::try_from(tail.index).ok()?)
+    }
+
+    /// The header's map and the rows.
+    fn parts(tail: Tail, frame: &'w [u8]) -> Option<(&'w [u8], &'w [u8])> {
+        let (body, _) = frame.split_last_chunk::<CRC>()?;
         let content = tail.index.checked_sub(u32::try_from(zstd::SKIPPABLE_HEAD).ok()?)?;
         let mut at = Take(body);
-        if C::extend(Seed::HEADER.at(tail.offset), body).to_le_bytes() != *crc
-            || at.array()? != zstd::skippable_head(zstd::SKIPPABLE, content)
-            || at.array()? != INDEX_TAG
-        {
+        if at.array()? != zstd::skippable_head(zstd::SKIPPABLE, content) || at.array()? != INDEX_TAG {
             return None;
         }
         let (map, rows) = (at.u32()?, at.u32()?);
@@ -104,25 +118,24 @@ impl<'w> Index<'w> {
         (of_rows.len() == expected).then_some((map, of_rows))
     }
 
+    /// Bytes of the prologue's and the header's frames, by the seek table.
+    fn front_of(table: &[u8]) -> Option<(u32, u32)> {
+        let mut at = Take(table.get(zstd::SKIPPABLE_HEAD..)?);
+        let (prologue, content, header) = (at.u32()?, at.u32()?, at.u32()?);
+        let is_front = u32::try_from(PROLOGUE) == Ok(content) && at.u32()? == 0;
+        is_front.then_some((prologue, header))
+    }
+
     /// Compares the rows with each other, with the header and with the seek table, which is known to the byte.
-    fn compare(mut self, tail: Tail, table: &[u8]) -> Option<Self> {
+    fn compare(self, tail: Tail, table: &[u8]) -> Option<Self> {
         let rows = u32::try_from(self.blocks()).ok()?.checked_mul(2)?.checked_add(3)?;
         let bytes = usize::try_from(rows).ok()?.checked_mul(zstd::SEEK_ROW)? + zstd::SEEK_FOOT;
         let mut at = Take(table);
         if at.array()? != zstd::skippable_head(zstd::SEEK_TABLE, u32::try_from(bytes).ok()?) {
             return None;
         }
-        let content = u32::try_from(PROLOGUE).ok()?;
-        let mut front = || {
-            let (encoded, size) = (at.u32()?, at.u32()?);
-            Some((encoded, size))
-        };
-        let (prologue, header) = (front()?, front()?);
-        if (prologue.1, header.1) != (content, 0) {
-            return None;
-        }
-        self.front = (prologue.0, header.0);
-        let mut next = u64::from(prologue.0) + u64::from(header.0);
+        at.array::<{ 2 * zstd::SEEK_ROW }>()?;
+        let mut next = u64::from(self.front.0) + u64::from(self.front.1);
         let (mut entries, mut lsn) = (0_u32, None);
         for row in self.rows() {
             let adds_up = row.offset == next && row.entries > 0 && fits(&row);

@@ -111,8 +111,11 @@ impl Archive {
         let bytes = Bytes { path: path.into(), file: Arc::new(file) };
         let mut archive = Self { bytes, tail: None, info };
         archive.read_end()?;
-        archive.info = match archive.index()? {
-            Some(index) => archive.ours(&index),
+        archive.info = match &archive.tail {
+            Some((tail, window)) => {
+                let index = Index::read::<HardwareCheck>(*tail, window);
+                archive.ours(&index.map_err(|why| archive.bytes.unreadable(why, INDEX))?)
+            }
             None => archive.version_1(Stream::open(&archive.bytes)?.prologue()),
         };
         Ok(archive)
@@ -215,8 +218,8 @@ impl Archive {
 
     fn index(&self) -> Result<Option<Index<'_>>, ArchiveError> {
         let Some((tail, window)) = &self.tail else { return Ok(None) };
-        let read = Index::read::<HardwareCheck>(*tail, window);
-        read.map(Some).map_err(|why| self.bytes.unreadable(why, "its index"))
+        let read = Index::again(*tail, window);
+        read.map(Some).map_err(|why| self.bytes.unreadable(why, INDEX))
     }
 
     fn ours(&self, index: &Index<'_>) -> ArchiveInfo {
@@ -301,5 +304,7 @@ pub fn verify(path: &Path, level: Level) -> Result<ArchiveInfo, ArchiveError> {
     Ok(archive.info)
 }
 
+/// What is damaged when it is not a block.
+const INDEX: &str = "its index";
 /// Index and seek table of some three hundred gigabytes of events.
 const MAX_TAIL: u64 = 256 << 20;
