@@ -4,7 +4,7 @@
 //! server's own makes every sync take one millisecond, or what else is asked for; it can also take writes only so fast.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,10 +23,8 @@ impl Device {
     /// # Errors
     /// There is no C compiler, or no room.
     pub fn new() -> Result<Self, String> {
-        let memory = Path::new("/dev/shm");
-        let builder = tempfile::Builder::new();
-        let place = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
-        let this = Self { place: place.map_err(|error| error.to_string())?, settings: Vec::new() };
+        let place = directory_in_memory().map_err(|error| error.to_string())?;
+        let this = Self { place, settings: Vec::new() };
         let mut compiler = Command::new("cc");
         compiler.args(["-O2", "-shared", "-fPIC", "-x", "c", "-o"]).arg(this.library()).arg("-");
         let mut child = compiler
@@ -72,6 +70,15 @@ impl Device {
     fn library(&self) -> PathBuf {
         self.path().join("device.so")
     }
+}
+
+/// A directory for files that live as long as it does; in memory, if this system has such a place.
+///
+/// # Errors
+/// It can't be made.
+pub fn directory_in_memory() -> io::Result<TempDir> {
+    let (memory, builder) = (Path::new("/dev/shm"), tempfile::Builder::new());
+    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
 }
 
 const SOURCE: &str = include_str!("device.c");

@@ -7,6 +7,8 @@
 //! So the ordering of the adapter and its threads is proven, not only core's. A sync covers what had been written when it
 //! began, as strace saw it; a write counts from its end.
 
+mod life;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -22,6 +24,8 @@ use crate::oracle::{Oracle, Violation, broken};
 use crate::posix::{Call, Disk, Profile};
 use crate::setup::Setup;
 use crate::transcript::Transcript;
+
+pub use life::Life;
 
 /// Records that `drive` appends.
 pub const RECORDS: u64 = 180;
@@ -72,20 +76,12 @@ impl Recording {
     #[must_use]
     pub fn parse(trace: &str, directory: &Path) -> Self {
         let mut recording = Self::default();
-        let mut open: HashMap<u32, String> = HashMap::new();
-        for line in trace.lines() {
-            let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
-            let (Ok(thread), rest) = (thread.parse::<u32>(), rest.trim_start()) else { continue };
-            if let Some(call) = rest.strip_suffix("<unfinished ...>") {
-                recording.begin(thread, call, directory);
-                open.insert(thread, call.to_owned());
-            } else if rest.starts_with("<... ") {
-                if open.remove(&thread).is_some() {
-                    recording.seen.push(Seen::Ended { thread });
+        for line in lines(trace) {
+            match line {
+                Line::Begun { thread, name, arguments } => {
+                    recording.begin(thread, name, arguments, directory)
                 }
-            } else {
-                recording.begin(thread, rest, directory);
-                recording.seen.push(Seen::Ended { thread });
+                Line::Ended { thread } => recording.seen.push(Seen::Ended { thread }),
             }
         }
         recording
@@ -98,8 +94,7 @@ impl Recording {
         self
     }
 
-    fn begin(&mut self, thread: u32, call: &str, directory: &Path) {
-        let Some((name, arguments)) = call.split_once('(') else { return };
+    fn begin(&mut self, thread: u32, name: &str, arguments: &str, directory: &Path) {
         let texts = quoted(arguments);
         let path = || descriptor(arguments).map(|path| ours(&path, directory));
         let found = match name {
@@ -240,9 +235,35 @@ fn ours(path: &[u8], directory: &Path) -> Place {
 }
 
 fn write(file: File, arguments: &str) -> Step {
-    let numbers = arguments.rsplit_once(')').map_or(arguments, |(arguments, _)| arguments);
-    let offset = numbers.rsplit(", ").next().and_then(|offset| offset.trim().parse().ok()).unwrap_or(0);
+    let offset = number_at_end(arguments);
     Step::Write { file, offset, bytes: Span { buffer: Buffer::Window, start: 0, len: 0 } }
+}
+
+/// A line of a trace: half a call, or a whole one in two.
+enum Line<'t> {
+    Begun { thread: u32, name: &'t str, arguments: &'t str },
+    Ended { thread: u32 },
+}
+
+fn lines(trace: &str) -> impl Iterator<Item = Line<'_>> {
+    trace
+        .lines()
+        .flat_map(|line| {
+            let (thread, rest) = line.split_once(char::is_whitespace).unwrap_or_default();
+            let Ok(thread) = thread.parse() else { return [None, None] };
+            let rest = rest.trim_start();
+            let call = rest.strip_suffix("<unfinished ...>").unwrap_or(rest).split_once('(');
+            let begun = call.filter(|_| !rest.starts_with("<... "));
+            let begun = begun.map(|(name, arguments)| Line::Begun { thread, name, arguments });
+            [begun, (!rest.ends_with("<unfinished ...>")).then_some(Line::Ended { thread })]
+        })
+        .flatten()
+}
+
+/// The last argument.
+fn number_at_end(arguments: &str) -> u64 {
+    let numbers = arguments.rsplit_once(')').map_or(arguments, |(arguments, _)| arguments);
+    numbers.rsplit(", ").next().and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The path behind the descriptor that is the first argument.

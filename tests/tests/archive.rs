@@ -2,6 +2,7 @@
 //! people's libraries read ours; of random flipped bits none goes unfound; what was once written is written again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -185,6 +186,7 @@ fn the_golden_archive_is_written_again_and_read() {
     );
     let written = written.unwrap();
     let bytes = fs::read(&written).unwrap();
+    assert_eq!(fs::metadata(&written).unwrap().permissions().mode() & 0o777, 0o600, "nobody else reads it");
     if std::env::var_os("BLESS").is_some() && !golden.exists() {
         fs::create_dir_all(golden.parent().unwrap()).unwrap();
         fs::write(&golden, &bytes).unwrap();

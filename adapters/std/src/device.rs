@@ -13,6 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use strandline_core::archive::Header;
@@ -268,7 +269,8 @@ impl Partial {
     /// Opens or makes the file, and drops from it what is cut, damaged, or archived meanwhile.
     fn open(path: &Path, known: &Known) -> Result<Self, ImportError> {
         let failed = |source| ImportError::Partial { path: path.into(), source };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = BufWriter::new(file.map_err(failed)?);
         let (store, next) = (known.store, known.next);
         let mut partial = Self { path: path.into(), file, store, next, records: 0, gaps: vec![], end: 0 };

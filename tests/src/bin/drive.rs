@@ -1,11 +1,16 @@
 //! A short life of a store on real files, to be traced: appends, snapshots, a close and a reopen.
 //!
-//! `drive always|never DIRECTORY` prints `ack N` when everything up to record N is durable, one write a line.
+//! `drive always|never|archive DIRECTORY` prints `ack N` when everything up to record N is durable, one write a line. With `archive`
+//! no segment is released that has no archive in `DIRECTORY/archives`.
 
 use core::error::Error;
 use std::io::Write;
+use std::path::Path;
 
-use strandline::{BadState, Image, Log, Lsn, Mode, Options, Replay};
+use strandline::archive::{ArchiveError, Entry, Stamp, Taker, Writing};
+use strandline::{
+    ArchiveJob, BadState, Describe, Image, Log, Lsn, Millis, Mode, Options, Pace, Record, Replay,
+};
 use strandline_tests::oracle::{State, digest};
 use strandline_tests::recorded::{RECORDS, SEGMENT_BYTES, record};
 
@@ -48,18 +53,53 @@ impl Image for Chunks {
     }
 }
 
+/// Each record as it is.
+struct Raw;
+
+impl Describe for Raw {
+    fn entries(&mut self, record: &Record<'_>, take: &mut Taker<'_>) -> Result<(), ArchiveError> {
+        let stamp = Stamp { lsn: record.lsn, time: record.time, commit: record.time };
+        take(&Entry::record("drive", stamp, record.bytes))
+    }
+}
+
+impl Pace for Raw {
+    fn worked(&mut self, _: u64) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+}
+
+/// Archives every settled segment and lets go of it.
+fn archive(log: &Log, directory: &Path) -> Result<(), Box<dyn Error>> {
+    log.rotate();
+    log.sync()?;
+    for segment in log.segments() {
+        let Some(end) = segment.next.filter(|_| segment.is_settled) else { continue };
+        if segment.log > log.archived() {
+            let writing = Writing { level: Some(1), ..Writing::default() };
+            let job = ArchiveJob { directory, writing, shard: 0, writer: "drive", created: Millis(0), end };
+            log.archive_segment(&segment, &job, &mut Raw, &mut Raw)?;
+            log.record_archived(segment.log);
+        }
+        log.let_go(segment.log);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let (Some(mode), Some(directory)) = (words.next(), words.next()) else {
         return Err("drive MODE DIRECTORY".into());
     };
-    let mode = if mode == "always" { Mode::Always } else { Mode::Never };
+    let (archives, conservative) = (Path::new(&directory).join("archives"), mode == "archive");
+    let mode = if mode == "never" { Mode::Never } else { Mode::Always };
     for life in 0..3 {
         let mut chain = Chain::default();
         let options = Options::new(&directory)
             .mode(mode)
             .segment_bytes(SEGMENT_BYTES)
             .batch_bytes(8192)
+            .keep_all(conservative)
             .keep_snapshots(3);
         let (log, _) = Log::open(options.compress(false), &mut chain)?;
         let from = chain.0.records + 1;
@@ -82,6 +122,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                     chain.0.chain.to_le_bytes().to_vec(),
                 ];
                 log.write_snapshot(log.begin_snapshot(), &mut Chunks(Vec::from(words).into_iter()))?;
+                if conservative {
+                    archive(&log, &archives)?;
+                }
             }
         }
         log.close();

@@ -1,7 +1,8 @@
 //! Writes an archive: everything under a temporary name first, the final name last.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use strandline_core::archive::entry::{Entry, Payload};
@@ -84,7 +85,8 @@ pub fn build(
         return Ok(built);
     }
     let failed = |what, source| ArchiveError::Io { what, path: built.unfinished.clone(), source };
-    let file = File::create(&built.unfinished).map_err(|error| failed("create", error))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&built.unfinished);
+    let file = file.map_err(|error| failed("create", error))?;
     let out = Encoder::new(BufWriter::new(file), &header, writing)?;
     let mut file = out.run(header, writing, raw, &mut entries)?;
     file.flush().map_err(|error| failed("write", error))?;
