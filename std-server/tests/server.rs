@@ -6,6 +6,8 @@ mod archives;
 mod events;
 #[path = "server/http.rs"]
 mod http;
+#[path = "server/import.rs"]
+mod import;
 #[path = "server/import_device.rs"]
 mod import_device;
 #[path = "server/limits.rs"]

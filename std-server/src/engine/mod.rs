@@ -6,6 +6,7 @@
 //!                      ├ host.rs         INFO, SAVE, SHUTDOWN
 //!                      ├ snapshots.rs    image and base under one lock, the file on a blocking thread
 //!                      └ background.rs   snapshots when due, expired keys
+//!  tools ─► stopped.rs                       the logs of a stopped server
 //! ```
 //!
 //! Until recovery has finished there is no store, and every command is told how far it is.
@@ -18,6 +19,7 @@ mod replay;
 mod seen;
 mod shards;
 mod snapshots;
+mod stopped;
 mod store;
 
 use core::net::SocketAddr;
@@ -46,6 +48,7 @@ use crate::keyspace::{Keyspace, Options};
 pub use self::open::options;
 pub(crate) use self::open::{options_of, places};
 pub(crate) use self::shards::archive_dir;
+pub(crate) use self::stopped::Stopped;
 pub(crate) use self::store::Store;
 
 /// The engine of the server.

@@ -12,6 +12,7 @@ use strandline::archive::encode_fields;
 use strandline::{Log, Millis, OpenError, Priority, Report};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::Clock;
 use super::{DurableEngine, NO_LOG, NO_PERSISTENCE, open};
 use crate::command::Refusal;
 use crate::config::Config;
@@ -22,6 +23,19 @@ use crate::events::{Catalog, Draft, Event, Keeper, NotStored, Policy, Shard, Sha
 pub(super) struct Keeping {
     keeper: Arc<Keeper>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Keeping {
+    pub(super) fn begin(shards: &Arc<Shards>, policy: Policy, clock: &Arc<Clock>) -> io::Result<Self> {
+        let keeper = Arc::new(Keeper::new(Arc::clone(shards), policy));
+        let clock = Arc::clone(clock);
+        let thread = Some(keeper.start(move || clock.now_us() / 1000)?);
+        Ok(Self { keeper, thread })
+    }
+
+    pub(super) const fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
 }
 
 impl Drop for Keeping {
@@ -84,38 +98,46 @@ fn write_mark(config: &Config) -> io::Result<()> {
     File::open(&config.wal.dir)?.sync_all()
 }
 
+/// Opens the logs of all shards but the first one, which is `first`, and their catalogs.
+pub(super) fn open_shards(
+    config: &Config,
+    clock: &Arc<Clock>,
+    first: &Log,
+    report: &Report,
+) -> Result<Shards, OpenError> {
+    note_void(first, report)?;
+    let mut shards = vec![shard(config, 0, first.clone())?];
+    for number in 1..config.shard_count {
+        let now = Arc::clone(clock);
+        let options = open::options_of(config, number).clock(move || Millis(now.now_us() / 1000));
+        let (log, recovered) = Log::open(options, &mut ())?;
+        clock.not_before(recovered.report.time.0.saturating_mul(1000));
+        note_void(&log, &recovered.report)?;
+        shards.push(shard(config, number, log)?);
+    }
+    Ok(Shards::new(shards))
+}
+
 impl DurableEngine {
-    /// Opens the logs of all shards but the first one, which is `first`, and their catalogs.
+    /// Opens the shards behind `first`.
     pub(super) fn open_shards(&self, first: &Log, report: &Report) -> Result<(), OpenError> {
-        let config = &self.facts.config;
-        note_void(first, report)?;
-        let mut shards = vec![shard(config, 0, first.clone())?];
-        for number in 1..config.shard_count {
-            let clock = Arc::clone(&self.clock);
-            let options = open::options_of(config, number).clock(move || Millis(clock.now_us() / 1000));
-            let (log, recovered) = Log::open(options, &mut ())?;
-            self.clock.not_before(recovered.report.time.0.saturating_mul(1000));
-            note_void(&log, &recovered.report)?;
-            shards.push(shard(config, number, log)?);
-        }
-        let _ = self.shards.set(Arc::new(Shards::new(shards)));
+        let shards = open_shards(&self.facts.config, &self.clock, first, report)?;
+        let _ = self.shards.set(Arc::new(shards));
         Ok(())
     }
 
     /// Begins to keep history.
     pub(super) fn keep_history(self: &Arc<Self>) {
         let Some(shards) = self.shards.get() else { return };
-        let keeper = Arc::new(Keeper::new(Arc::clone(shards), policy(&self.facts.config)));
-        let clock = Arc::clone(&self.clock);
-        match keeper.start(move || clock.now_us() / 1000) {
-            Ok(thread) => *self.keeper.lock() = Some(Keeping { keeper, thread: Some(thread) }),
+        match Keeping::begin(shards, policy(&self.facts.config), &self.clock) {
+            Ok(keeping) => *self.keeper.lock() = Some(keeping),
             Err(error) => tracing::error!(%error, "history is not kept: no thread for it"),
         }
     }
 
     /// What keeps history.
     pub(crate) fn keeper(&self) -> Option<Arc<Keeper>> {
-        self.keeper.lock().as_ref().map(|keeping| Arc::clone(&keeping.keeper))
+        self.keeper.lock().as_ref().map(|keeping| Arc::clone(keeping.keeper()))
     }
 
     pub(crate) fn shards(&self) -> Option<&Arc<Shards>> {
@@ -166,7 +188,7 @@ pub(crate) fn archive_dir(config: &Config, shard: u16) -> PathBuf {
     config.wal.archive_dir.parent().unwrap_or(Path::new("")).join(format!("shard-{shard}"))
 }
 
-fn policy(config: &Config) -> Policy {
+pub(super) fn policy(config: &Config) -> Policy {
     let history = config.history;
     Policy {
         conservative: config.wal.conservative_mode,

@@ -16,6 +16,13 @@ pub(crate) struct Draft {
     pub(crate) record: Vec<u8>,
 }
 
+impl Draft {
+    /// When it happened, ms since 1970.
+    pub(crate) fn timestamp_ms(&self) -> u64 {
+        Event::decode(&self.record).map_or(0, |event| event.timestamp_ms)
+    }
+}
+
 /// An event as clients write it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,7 +87,7 @@ fn draft(line: &str, now_ms: u64) -> Result<Draft, String> {
 }
 
 /// A payload in MessagePack, its types kept.
-fn payload(json: &str) -> Result<Vec<u8>, String> {
+pub(super) fn payload(json: &str) -> Result<Vec<u8>, String> {
     if !json.starts_with('{') {
         return Err("payload: it is not an object".to_owned());
     }
@@ -124,7 +131,7 @@ pub(crate) fn is_reserved(event_type: &str) -> bool {
 }
 
 /// The text of an error of `serde_json`, without the line, which is always the first.
-fn described(error: &serde_json::Error) -> String {
+pub(super) fn described(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
         Some((what, _)) if error.column() > 0 => format!("{what} at column {}", error.column()),
@@ -166,7 +173,7 @@ const MAX_NAME_BYTES: usize = 1024;
 /// From here on a number is milliseconds: as seconds it would be in the year 5138, as milliseconds it is in 1973.
 const FIRST_MS: u64 = 100_000_000_000;
 /// The end of the year 9999.
-const LAST_MS: u64 = 253_402_207_199_999;
+pub(super) const LAST_MS: u64 = 253_402_207_199_999;
 
 #[cfg(test)]
 mod tests {

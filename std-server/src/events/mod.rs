@@ -4,6 +4,7 @@
 //!  POST /events ─► line.rs ─► record.rs ─► shards.rs ─► one group a shard: all of it or nothing
 //!  GET /events ─► query.rs ─► scan.rs ─► shard.rs: archives, segments ─► lines
 //!  GET /events/tail ─► follow.rs ─► scan.rs up to now ─► the log as it grows
+//!  files of a stopped server ─► import.rs ─► shards.rs
 //!  in the background ─► keeper.rs ─► catalog.rs, archives, what is let go of ─► retention.rs, holds.rs
 //! ```
 //!
@@ -14,6 +15,7 @@ mod cursor;
 mod describe;
 mod follow;
 mod holds;
+mod import;
 mod keeper;
 mod line;
 mod query;
@@ -28,7 +30,8 @@ pub(crate) use self::catalog::Catalog;
 pub(crate) use self::cursor::{Cursor, Diverged};
 pub(crate) use self::follow::Follow;
 pub(crate) use self::holds::{Hold, Holds};
-pub(crate) use self::keeper::{Keeper, Policy};
+pub(crate) use self::import::{Batch, Batches, Marks, Trail, Unfit, most_bytes, read_entry, read_line};
+pub(crate) use self::keeper::{Keeper, Policy, Report};
 pub(crate) use self::line::{Draft, read as read_lines};
 pub(crate) use self::query::{Order, Query};
 pub use self::record::{Event, is_event};

@@ -70,20 +70,26 @@ impl Shards {
             homes.push((shard, group.len() as u64));
             group.push(record);
         }
-        let firsts = poll_fn(|context| match self.attempt(&groups, context.waker()) {
-            Err(Refused::Busy) => Poll::Pending,
-            other => Poll::Ready(other),
-        });
-        let firsts = firsts.await.map_err(NotStored::Refused)?;
-        for (shard, (first, group)) in self.shards.iter().zip(firsts.iter().zip(&groups)) {
-            if let Some(last) = (group.len() as u64).checked_sub(1) {
-                acknowledged(shard, Lsn(first + last)).await.map_err(NotStored::NotAcknowledged)?;
-            }
-        }
+        let firsts = self.append_groups(&groups).await?;
         let places =
             homes.iter().map(|(shard, at)| Place { shard: *shard, lsn: firsts[usize::from(*shard)] + at });
         let epochs = self.shards.iter().map(|shard| shard.epoch()).collect();
         Ok(Stored { places: places.collect(), epochs })
+    }
+
+    /// The same for records that are divided among the shards already, a group for each; returns the first LSN of each group.
+    pub(crate) async fn append_groups(&self, groups: &[Vec<Vec<u8>>]) -> Result<Vec<u64>, NotStored> {
+        let firsts = poll_fn(|context| match self.attempt(groups, context.waker()) {
+            Err(Refused::Busy) => Poll::Pending,
+            other => Poll::Ready(other),
+        });
+        let firsts = firsts.await.map_err(NotStored::Refused)?;
+        for (shard, (first, group)) in self.shards.iter().zip(firsts.iter().zip(groups)) {
+            if let Some(last) = (group.len() as u64).checked_sub(1) {
+                acknowledged(shard, Lsn(first + last)).await.map_err(NotStored::NotAcknowledged)?;
+            }
+        }
+        Ok(firsts)
     }
 
     /// Makes room in every log that needs some, then appends; returns the first LSN of each group.

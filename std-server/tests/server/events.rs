@@ -12,7 +12,7 @@ use tempfile::tempdir;
 use crate::process::{Server, exchange, server, until};
 
 /// The lines of an answer, whole; HTTP/1.0 has no chunks.
-fn lines(server: &Server, query: &str) -> Vec<Value> {
+pub(crate) fn lines(server: &Server, query: &str) -> Vec<Value> {
     let text = format!("GET /events{query} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let (status, body) = exchange(server.http, &text);
     assert_eq!(status, 200, "{query}: {body}");

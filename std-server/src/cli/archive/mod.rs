@@ -4,6 +4,7 @@
 //!   list SHARD · info FILE · export FILE OUT · recover SHARD · archive SHARD LOG     SnelDB's words          words.rs, take.rs
 //!   verify · cat · grep · diff                                                       read                    verify.rs, read.rs, diff.rs
 //!   convert                                                                          writes archives         convert.rs
+//!   import · now                                                                     a stopped server's data import.rs, now.rs
 //! ```
 //!
 //! | exit | means |
@@ -20,13 +21,17 @@
 mod convert;
 mod diff;
 mod export;
+mod import;
+mod lines;
 pub mod manager;
+mod now;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod places;
 mod progress;
 mod read;
 mod select;
+mod sources;
 mod take;
 mod verify;
 mod words;
@@ -40,6 +45,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use strandline::archive::{ArchiveError, Level};
 
 use export::Format;
+use import::ImportArgs;
+use now::NowArgs;
 use places::{PlaceFlags, Places};
 use select::Select;
 
@@ -171,6 +178,15 @@ enum Command {
         #[command(flatten)]
         how: Writing,
     },
+    /// Store the events of SnelDB's logs, of archives and of JSON lines in the data of a stopped server, each once
+    #[command(
+        after_help = "Examples:\n  std-server archive import --data-dir data wal/shard-0 archived/shard-0\n  \
+        std-server archive import --data-dir data events.jsonl --skip-bad"
+    )]
+    Import(ImportArgs),
+    /// Archive everything that the logs of a stopped server hold; a running one is asked by POST /archives/now
+    #[command(after_help = "Example:\n  std-server archive now --data-dir data")]
+    Now(NowArgs),
     /// Compare the entries of two archives; exit code 1 if they differ
     #[command(after_help = "Example:\n  std-server archive diff old.wal.zst new.wal.zst")]
     Diff {
@@ -313,18 +329,20 @@ fn ended(result: Result<Exit, Failure>) -> Exit {
 }
 
 fn execute(args: &ArchiveArgs) -> Result<Exit, Failure> {
-    let places = Places::find(&args.shared.places)?;
-    let output = args.shared.output;
+    let Shared { places: flags, output } = &args.shared;
+    let (output, places) = (*output, || Places::find(flags));
     match &args.command {
-        Command::List { shard } => words::list(&places, *shard, output),
+        Command::List { shard } => words::list(&places()?, *shard, output),
         Command::Info { archive } => words::info(archive, output),
         Command::Export { archive, to, format, select } => words::export(archive, to, *format, select),
-        Command::Recover { shard, to } => words::recover(&places, *shard, to.as_deref(), output),
-        Command::Archive { shard, log, how } => take::archive(&places, *shard, *log, how),
-        Command::Verify { targets, level } => verify::run(&places, targets, (*level).into(), output),
-        Command::Cat { targets, select } => read::cat(&places, targets, select),
-        Command::Grep { targets, select, count } => read::grep(&places, targets, select, *count),
-        Command::Convert { from, to, how } => convert::run(&places, from, to, how),
+        Command::Recover { shard, to } => words::recover(&places()?, *shard, to.as_deref(), output),
+        Command::Archive { shard, log, how } => take::archive(&places()?, *shard, *log, how),
+        Command::Verify { targets, level } => verify::run(&places()?, targets, (*level).into(), output),
+        Command::Cat { targets, select } => read::cat(&places()?, targets, select),
+        Command::Grep { targets, select, count } => read::grep(&places()?, targets, select, *count),
+        Command::Convert { from, to, how } => convert::run(&places()?, from, to, how),
+        Command::Import(args) => import::run(args, flags.configuration()?, output),
+        Command::Now(args) => now::run(args, flags.configuration()?, output),
         Command::Diff { left, right } => diff::run(left, right),
     }
 }

@@ -24,6 +24,17 @@ pub(super) struct PlaceFlags {
     wal_dir: Option<PathBuf>,
 }
 
+impl PlaceFlags {
+    /// The configuration file for a word that works on a server's data: the configuration alone says where things are.
+    pub(super) fn configuration(&self) -> Result<Option<&Path>, Failure> {
+        if self.archive_dir.is_some() || self.wal_dir.is_some() {
+            let text = "--archive-dir and --wal-dir are not for this word: --data-dir or --config says where a server's data is";
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        Ok(self.config.as_deref())
+    }
+}
+
 /// Where things are.
 #[derive(Debug)]
 pub(super) struct Places {

@@ -7,15 +7,16 @@
 //! A line that is none stops everything and is named: an archive that lacks a line of its log would be taken for the whole of it.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use strandline::archive::json::{JsonEntry, line};
-use strandline::archive::{self, ArchiveError, Chain, Digest, Entry, Header, OwnedEntry, Stamp};
+use strandline::archive::{self, ArchiveError, Chain, Digest, Entry, Header, Stamp};
 use strandline::core::types::LogId;
 use strandline::{Lsn, Millis};
 
+use super::lines::Lines;
 use super::places::Places;
 use super::words::{file_bytes, size};
 use super::{Exit, Failure, Writing};
@@ -26,7 +27,12 @@ pub(super) fn archive(places: &Places, shard: u64, log: u64, how: &Writing) -> R
     let directory = places.shard(shard);
     let number = u32::try_from(shard);
     let shard = number.map_err(|_| Failure::new(Exit::Usage, format!("there is no shard {shard}")))?;
-    let lines = Lines::of(&source)?;
+    let lines = Lines::of(&source).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Failure::new(Exit::NotFound, format!("WAL log not found: {}", source.display()))
+        }
+        _ => Failure::io(&source.display().to_string(), &error),
+    })?;
     let digest = Digest::of_file(&source)?;
     let made = fs::create_dir_all(&directory);
     made.map_err(|error| Failure::io(&directory.display().to_string(), &error))?;
@@ -44,7 +50,13 @@ pub(super) fn archive(places: &Places, shard: u64, log: u64, how: &Writing) -> R
     };
     let written = archive::write(&directory, &header, how.settings(places), |take| {
         let mut lsn = last;
-        lines.each(|mut entry| {
+        lines.each(|number, text| {
+            let refused = |why: &dyn core::fmt::Display| {
+                let path = source.display();
+                ArchiveError::Other(format!("{path} line {number}: {why}; nothing was archived"))
+            };
+            let text = text.map_err(|too_long| refused(&too_long))?;
+            let mut entry = line(text).map_err(|why| refused(&why))?;
             lsn = lsn.next();
             let time = Millis(entry.timestamp.saturating_mul(1000));
             entry.stamp = Stamp { lsn, time, commit: Millis(0) };
@@ -54,48 +66,6 @@ pub(super) fn archive(places: &Places, shard: u64, log: u64, how: &Writing) -> R
     println!("Successfully archived to: {}", written.display());
     println!("Archive size: {}", size(file_bytes(&written)?));
     Ok(Exit::Done)
-}
-
-/// What is in a log now; what is appended while it is read does not belong to it.
-struct Lines {
-    path: PathBuf,
-    bytes: u64,
-}
-
-impl Lines {
-    fn of(path: &Path) -> Result<Self, Failure> {
-        match fs::metadata(path) {
-            Ok(found) => Ok(Self { path: path.into(), bytes: found.len() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Failure::new(Exit::NotFound, format!("WAL log not found: {}", path.display())))
-            }
-            Err(error) => Err(Failure::io(&path.display().to_string(), &error)),
-        }
-    }
-
-    fn each(&self, mut take: impl FnMut(OwnedEntry) -> Result<(), ArchiveError>) -> Result<(), ArchiveError> {
-        let failed = |source| ArchiveError::Io { what: "read", path: self.path.clone(), source };
-        let mut lines = BufReader::new(File::open(&self.path).map_err(failed)?.take(self.bytes));
-        let mut text = Vec::new();
-        for number in 1_u64.. {
-            text.clear();
-            let limit = MAX_LINE as u64 + 1;
-            let bytes = (&mut lines).take(limit).read_until(b'\n', &mut text).map_err(failed)?;
-            if bytes == 0 {
-                break;
-            }
-            let refused = |why: &dyn core::fmt::Display| {
-                let path = self.path.display();
-                ArchiveError::Other(format!("{path} line {number}: {why}; nothing was archived"))
-            };
-            if bytes > MAX_LINE {
-                return Err(refused(&"it is longer than an entry can be"));
-            }
-            let text = text.strip_suffix(b"\n").unwrap_or(&text);
-            take(line(text).map_err(|why| refused(&why))?)?;
-        }
-        Ok(())
-    }
 }
 
 /// A log that `recover --to` writes.
@@ -145,5 +115,3 @@ pub(super) fn now() -> Millis {
 
 /// Into each archive that is made here.
 pub(super) const WRITER: &str = concat!("std-server ", env!("CARGO_PKG_VERSION"));
-/// JSON takes at most six bytes for one of an entry.
-const MAX_LINE: usize = 6 * archive::MAX_BLOCK;

@@ -1,0 +1,126 @@
+//! The logs of a stopped server, for tools that add events to them or archive them. The keyspace stays on disk.
+
+use std::sync::Arc;
+
+use strandline::{Log, Millis, OpenError, Refused};
+use tokio::runtime::{Builder, Runtime};
+
+use super::clock::Clock;
+use super::open::{options, record_bytes};
+use super::shards::{Keeping, check_count, open_shards, policy};
+use crate::config::{Config, HistoryConfig};
+use crate::events::{NotStored, Policy, Report, Shards};
+
+/// The logs of all shards; no server can start as long as they are open.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    shards: Arc<Shards>,
+    clock: Arc<Clock>,
+    runtime: Runtime,
+    record_bytes: usize,
+    policy: Policy,
+}
+
+impl Stopped {
+    /// Opens them, as a start of the server does.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn open(config: &Config) -> Result<Self, OpenError> {
+        if !config.persistence_enabled || !config.wal.enabled {
+            let why = "nothing is kept in a log here: persistence.enabled or persistence.wal.enabled is off";
+            return Err(OpenError::Refused(why.to_owned()));
+        }
+        check_count(config)?;
+        let clock = Arc::<Clock>::default();
+        let now = Arc::clone(&clock);
+        let (first, recovered) =
+            Log::open(options(config).clock(move || Millis(now.now_us() / 1000)), &mut ())?;
+        clock.not_before(recovered.report.time.0.saturating_mul(1000));
+        let shards = open_shards(config, &clock, &first, &recovered.report)?;
+        let runtime = Builder::new_current_thread().build();
+        let runtime = runtime.map_err(|error| OpenError::Refused(error.to_string()))?;
+        Ok(Self {
+            shards: Arc::new(shards),
+            clock,
+            runtime,
+            record_bytes: record_bytes(config),
+            policy: policy(config),
+        })
+    }
+
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The longest record of the log.
+    pub(crate) const fn record_bytes(&self) -> usize {
+        self.record_bytes
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_us() / 1000
+    }
+
+    /// Stores a group of records in each shard: all of it or nothing in each, and nothing if any refuses.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub(crate) fn append(&self, groups: &[Vec<Vec<u8>>]) -> Result<(), String> {
+        let stored = self.runtime.block_on(self.shards.append_groups(groups));
+        stored.map(drop).map_err(|error| match error {
+            NotStored::Refused(Refused::Full) => {
+                "there is no space on the log's device, or below wal.max_total_mb".to_owned()
+            }
+            NotStored::Refused(refused) => refused.to_string(),
+            NotStored::NotAcknowledged(error) => error.to_string(),
+        })
+    }
+
+    /// Makes everything durable that was stored.
+    ///
+    /// # Errors
+    /// Why the log has halted.
+    pub(crate) fn sync(&self) -> Result<(), String> {
+        self.shards.all().iter().try_for_each(|shard| shard.log.sync().map_err(|error| error.to_string()))
+    }
+
+    /// Archives all that there is, at full speed; whether nothing is left without an archive. No archive is deleted.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(crate) fn archive_all(&self) -> Result<(bool, Report), String> {
+        let unlimited = HistoryConfig {
+            keep_window: None,
+            keep_count: None,
+            max_bytes: None,
+            bytes_per_second: u64::MAX,
+            cpu_percent: 100,
+            ..self.policy.rules
+        };
+        let policy = Policy {
+            conservative: true,
+            rules: unlimited,
+            bytes_per_second: unlimited.bytes_per_second,
+            cpu_percent: unlimited.cpu_percent,
+            ..self.policy
+        };
+        let keeping = Keeping::begin(&self.shards, policy, &self.clock).map_err(|error| error.to_string())?;
+        let ends: Vec<u64> = self.shards.all().iter().map(|shard| shard.log.next_lsn().0).collect();
+        for shard in self.shards.all() {
+            shard.log.rotate();
+        }
+        let whole = keeping.keeper().until_archived(&ends);
+        Ok((whole, keeping.keeper().report()))
+    }
+
+    /// Syncs and seals the logs.
+    ///
+    /// # Errors
+    /// Why a log has halted: what was stored may not be on disk.
+    pub(crate) fn close(self) -> Result<(), String> {
+        let halted: Vec<String> =
+            self.shards.all().iter().filter_map(|shard| super::close(&shard.log)).collect();
+        halted.into_iter().next().map_or(Ok(()), Err)
+    }
+}
