@@ -124,3 +124,92 @@ impl Stopped {
         halted.into_iter().next().map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Flags;
+    use crate::events::{Batch, Batches, Marks, Query, Trail, read_line, scan};
+
+    fn open(data: &Path) -> Stopped {
+        let flags = Flags { data_dir: Some(data.into()), ..Flags::default() };
+        let settings = [("STRANDLINE_SHARDS", "3"), ("STRANDLINE_WAL__MAX_SIZE_MB", "1")];
+        let loaded = Config::load(&flags, settings.map(|(name, value)| (name.into(), value.into())), data);
+        Stopped::open(&loaded.expect("usable").config).expect("opened")
+    }
+
+    /// The events of a file, as an import gives them to the logs; `put` stores.
+    fn import(logs: &Stopped, lines: &[String], mut put: impl FnMut(Batch)) -> u64 {
+        let marks = Marks::read(logs.shards()).expect("readable");
+        let drafts = || lines.iter().map(|line| read_line(line.as_bytes()).expect("an event"));
+        let mut trail = Trail::new(logs.shards().count());
+        drafts().for_each(|draft| trail.pass(&draft, &marks));
+        let mut batches = Batches::new(logs.shards(), "file", &trail, 8 << 10);
+        let mut new = 0;
+        for draft in drafts() {
+            let taken = batches.take(draft, |batch| {
+                put(batch);
+                Ok::<(), ()>(())
+            });
+            new += u64::from(taken.expect("taken"));
+        }
+        put(batches.end());
+        new
+    }
+
+    fn stored(logs: &Stopped) -> Vec<u64> {
+        let mut ids = Vec::new();
+        for shard in logs.shards().all() {
+            let found = scan(shard, &Query::default(), None, &mut |found| {
+                if let crate::events::Found::Event(seen) = found {
+                    ids.extend(seen.event.event_id);
+                }
+                core::ops::ControlFlow::Continue(())
+            });
+            assert!(found.expect("readable").is_continue());
+        }
+        ids.sort_unstable();
+        ids
+    }
+
+    /// After a crash any shard may be some batches behind another.
+    #[test]
+    fn shards_that_got_different_parts_of_an_import_get_the_rest() {
+        let line = |id: u64| {
+            format!(
+                r#"{{"timestamp":{id},"context_id":"c{}","event_type":"t","payload":{{"filler":"{}"}},"event_id":{id}}}"#,
+                id % 10,
+                "x".repeat(100)
+            )
+        };
+        let lines: Vec<String> = (0..400).map(line).collect();
+        // So many batches of each shard were stored.
+        for parts in [[0, 0, 0], [0, 0, 2], [0, 2, 1], [1, 0, 2], [2, 2, 2]] {
+            let data = tempfile::tempdir().expect("a directory");
+            let logs = open(data.path());
+            let mut batch_number = 0;
+            import(&logs, &lines, |mut batch| {
+                for (group, part) in batch.groups.iter_mut().zip(parts) {
+                    if batch_number >= part {
+                        group.clear();
+                    }
+                }
+                logs.append(&batch.groups).expect("stored");
+                batch_number += 1;
+            });
+            assert!(batch_number > 3, "{batch_number}");
+            let before = stored(&logs).len() as u64;
+            assert_eq!(before > 0, parts != [0, 0, 0]);
+            logs.close().expect("closed");
+
+            let logs = open(data.path());
+            let new = import(&logs, &lines, |batch| logs.append(&batch.groups).expect("stored"));
+            assert_eq!(new, 400 - before, "{parts:?}");
+            assert_eq!(stored(&logs), (0..400).collect::<Vec<_>>(), "{parts:?}");
+            assert_eq!(import(&logs, &lines, |batch| assert_eq!(batch.events, 0)), 0);
+            logs.close().expect("closed");
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub(crate) enum Unfit {
 
 /// An event as SnelDB's logs, exports of archives and `GET /events` have it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an event")]
 struct Line<'l> {
     #[serde(borrow)]
     timestamp: &'l RawValue,

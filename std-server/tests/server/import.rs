@@ -130,9 +130,12 @@ fn what_a_server_archived_or_printed_comes_into_another_one_the_same() {
     server.stop();
 
     let (code, out, err) = outcome(&mut binary(first.path(), &["archive", "now"]));
-    assert!(code == Some(0) && out.starts_with("1 segments archived, "), "{out} {err}");
+    assert!(code == Some(0) && out.starts_with("1 segments are in archives, "), "{out} {err}");
     let (code, out, err) = outcome(&mut binary(first.path(), &["archive", "now"]));
-    assert!(code == Some(0) && out.starts_with("0 segments archived, "), "nothing is new: {out} {err}");
+    assert!(
+        code == Some(0) && out.starts_with("1 segments are in archives, "),
+        "nothing is new: {out} {err}"
+    );
     let archives = first.path().join("archives");
     let (code, out, err) = imported(second.path(), &[&archives], &[]);
     assert_eq!((code, &*out), (1, ""));
@@ -181,6 +184,9 @@ fn a_log_that_has_grown_brings_what_is_new() {
     assert_eq!(last(&imported(data.path(), &[&file], &[]).1), "10 events imported");
     fs::write(&file, text.clone() + &event(10)).expect("written");
     assert_eq!(last(&imported(data.path(), &[&file], &[]).1), "1 events imported, 10 were imported before");
+    let empty = data.path().join("wal-00006.log");
+    fs::write(&empty, "").expect("written");
+    assert_eq!(last(&imported(data.path(), &[&empty], &[]).1), "0 events imported");
     // The same events under another name; other events under the same name.
     let copy = data.path().join("copy.jsonl");
     fs::copy(&file, &copy).expect("copied");
@@ -195,19 +201,20 @@ fn a_log_that_has_grown_brings_what_is_new() {
 
 #[test]
 fn an_import_that_broke_off_is_finished_by_the_next_one() {
-    const COUNT: u64 = 20_000;
-    let text: String = (0..COUNT).map(event).collect();
-    for shards in ["1", "4"] {
+    for (shards, count) in [("1", 20_000), ("4", 5000)] {
+        let text: String = (0..count).map(event).collect();
         let data = tempdir().expect("a directory");
-        let (file, small) = (data.path().join("b.jsonl"), data.path().join("a.jsonl"));
+        let [small, file] = ["a.jsonl", "b.jsonl"].map(|name| data.path().join(name));
         fs::write(&file, &text).expect("written");
-        fs::write(&small, event(COUNT)).expect("written");
-        // The log may not grow enough.
-        let mut full = import(data.path(), &[&file], &[]);
-        full.env("STRANDLINE_SHARDS", shards).env("STRANDLINE_WAL__MAX_TOTAL_MB", "4");
-        let (code, out, err) = outcome(full.env("STRANDLINE_WAL__ON_MAX_TOTAL", "refuse"));
-        assert_eq!((code, &*out), (Some(1), ""), "{shards} shards: {err}");
-        assert!(err.contains("no space") && err.contains("the next import goes on behind them"), "{err}");
+        fs::write(&small, event(count)).expect("written");
+        if shards == "1" {
+            // The log may not grow enough.
+            let mut full = import(data.path(), &[&file], &[]);
+            full.env("STRANDLINE_WAL__MAX_TOTAL_MB", "8").env("STRANDLINE_WAL__ON_MAX_TOTAL", "refuse");
+            let (code, out, err) = outcome(&mut full);
+            assert_eq!((code, &*out), (Some(1), ""), "{err}");
+            assert!(err.contains("no space") && err.contains("the next import goes on behind them"), "{err}");
+        }
 
         // Killed at any moment behind the first file.
         let mut killed = import(data.path(), &[&small, &file], &[]);
@@ -222,10 +229,11 @@ fn an_import_that_broke_off_is_finished_by_the_next_one() {
         assert_eq!(code, Some(0), "{err}");
         assert!(out.contains("a.jsonl: 0 events imported, 1 were imported before"), "{out}");
         let counts: Vec<u64> = last(&out).split(' ').filter_map(|word| word.parse().ok()).collect();
-        assert!(counts[1] > 1000 && counts.iter().sum::<u64>() == COUNT + 1, "{out}");
+        assert_eq!(counts.iter().sum::<u64>(), count + 1, "{out}");
+        assert!(shards != "1" || counts[1] > 1000, "{out}");
         let mut command = server(data.path());
         command.env("STRANDLINE_SHARDS", shards);
-        assert_eq!(numbers(&Server::from(command)), (0..=COUNT).collect::<Vec<_>>(), "{shards} shards");
+        assert_eq!(numbers(&Server::from(command)), (0..=count).collect::<Vec<_>>(), "{shards} shards");
     }
 }
 
@@ -277,7 +285,7 @@ fn what_is_bad_is_named_and_nothing_of_the_import_is_stored() {
     let many = place("many.jsonl");
     fs::write(&many, "x\n".repeat(1000)).expect("written");
     let (code, _, err) = imported(data.path(), &[&many], &[]);
-    assert_eq!((code, err.lines().count()), (4, 21), "it does not go on for ever: {err}");
+    assert_eq!((code, err.lines().count()), (4, 11), "it does not go on for ever: {err}");
     assert_eq!(imported(data.path(), &[&many], &["--skip-bad"]).2.lines().count(), 1000, "all are named");
     for (missing, code) in [("nowhere.log", 3), ("empty", 3)] {
         fs::create_dir_all(place("empty")).expect("made");

@@ -10,6 +10,7 @@
 
 use core::time::Duration;
 use std::env;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -240,25 +241,30 @@ impl Tally {
             "path": path.to_string(), "stored": stored, "already": already, "own": seen.own, "bad": seen.bad,
         });
         match output {
-            Output::Table if seen.is_damaged => println!("{path}: damaged, left out"),
-            Output::Table => println!("{path}: {}", sentence(*stored, *already, seen.own, seen.bad)),
+            Output::Table if seen.is_damaged => print(&format!("{path}: damaged, left out")),
+            Output::Table => print(&format!("{path}: {}", sentence(*stored, *already, seen.own, seen.bad))),
             Output::Json => self.files.push(line),
-            Output::Jsonl => println!("{line}"),
+            Output::Jsonl => print(&line.to_string()),
         }
     }
 
     fn end(&self, output: Output) {
         match output {
             Output::Table => {
-                println!("{}", sentence(self.stored, self.already, self.own, self.bad));
+                print(&sentence(self.stored, self.already, self.own, self.bad));
             }
-            Output::Json => println!("{}", Value::from_iter(self.files.iter().cloned())),
+            Output::Json => print(&Value::from_iter(self.files.iter().cloned()).to_string()),
             Output::Jsonl => {}
         }
         if self.old > 0 {
             eprintln!("Note: {} events are older than events.keep: the server lets go of them", self.old);
         }
     }
+}
+
+/// Prints a line; an output that was closed does not stop the import.
+fn print(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn sentence(stored: u64, already: u64, own: u64, bad: u64) -> String {
@@ -274,4 +280,4 @@ fn sentence(stored: u64, already: u64, own: u64, bad: u64) -> String {
 }
 
 /// Without `--skip-bad` a file is given up after so many.
-const MOST_NAMED: u64 = 20;
+const MOST_NAMED: u64 = 10;

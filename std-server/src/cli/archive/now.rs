@@ -28,7 +28,9 @@ pub(super) fn run(args: &NowArgs, config: Option<&Path>, output: Output) -> Resu
     let (whole, report) = archived.map_err(failed)?;
     closed.map_err(failed)?;
     match output {
-        Output::Table => println!("{} segments archived, {} bytes", report.archived, report.archived_bytes),
+        Output::Table => {
+            println!("{} segments are in archives, {} bytes", report.archived, report.archived_bytes)
+        }
         Output::Json | Output::Jsonl => println!(
             "{}",
             json!({"success": whole, "archived": report.archived, "bytes": report.archived_bytes,
