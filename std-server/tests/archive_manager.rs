@@ -433,13 +433,103 @@ fn parquet_holds_the_same_rows() {
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     let place = workplace();
-    let path = place.path().join("archived/shard-0").join(FIRST);
-    let said = server(place.path(), &["export", path.to_str().unwrap(), "out.parquet"]);
-    assert_eq!(said.exit, 0, "{}", said.err);
-    let file = SerializedFileReader::new(fs::File::open(place.path().join("out.parquet")).unwrap()).unwrap();
-    let rows: Vec<_> = file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
-    assert_eq!(rows.len(), 1000);
-    assert!(rows[0].contains("timestamp: 1700000000, context_id: \"user-0\""), "{}", rows[0]);
+    let shard = place.path().join("archived/shard-0");
+    for path in [shard.join(FIRST), shard.join(EDGES), typed(place.path(), false)] {
+        let said = server(place.path(), &["export", path.to_str().unwrap(), "out.parquet"]);
+        assert_eq!(said.exit, 0, "{}", said.err);
+        let file = fs::File::open(place.path().join("out.parquet")).unwrap();
+        let file = SerializedFileReader::new(file).unwrap();
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        let original = entries(&path);
+        assert_eq!(rows.len(), original.len());
+        for (row, entry) in rows.iter().zip(&original) {
+            assert_eq!(row.get_ulong(0).unwrap(), entry.timestamp);
+            assert_eq!(
+                (row.get_string(1).unwrap(), row.get_string(2).unwrap()),
+                (&entry.context, &entry.event_type)
+            );
+            let payload = row.get_column_iter().nth(3).unwrap().1.to_string();
+            let text: String = serde_json::from_str(&payload).unwrap_or(payload);
+            assert_eq!(json::payload(text.as_bytes()).unwrap(), entry.payload, "{text}");
+            assert_eq!(row.get_ulong(4).unwrap(), entry.event_id);
+            let Stamp { lsn, time, commit } = entry.stamp;
+            assert_eq!(row.get_ulong(5).unwrap_or(0), lsn.0);
+            for (column, millis) in [(6, time), (7, commit)] {
+                assert_eq!(row.get_timestamp_millis(column).unwrap_or(0).cast_unsigned(), millis.0);
+            }
+        }
+    }
+}
+
+/// Everything that may lie about in a directory, and none of it an archive.
+#[test]
+fn a_directory_full_of_foreign_files_is_noted_file_by_file() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let place = workplace();
+    let shard = place.path().join("archived/shard-0");
+    for number in 0..200 {
+        fs::write(shard.join(format!("core.{number}")), [number; 300]).unwrap();
+    }
+    let names: [&[u8]; 6] = [
+        b"wal-00001-1700000000-1700003600.wal.zst.tmp",
+        b"wal-00001-1700000000-1700003600.wal.zst~",
+        b"wal-1-2-3.wal.zst",
+        b"wal-00001.log",
+        b"\xff\xfe.wal.zst",
+        b".hidden",
+    ];
+    for name in names {
+        fs::write(shard.join(std::ffi::OsStr::from_bytes(name)), b"foreign").unwrap();
+    }
+    fs::create_dir(shard.join("shard-0")).unwrap();
+    symlink("nowhere", shard.join("link")).unwrap();
+    for words in [["list", "0"], ["recover", "0"], ["verify", "0"]] {
+        let said = server(place.path(), &words);
+        assert_eq!(said.exit, 0, "{words:?}: {}", said.err);
+        assert_eq!(said.err.matches(" is not an archive\n").count(), 208, "{words:?}: {}", said.err);
+    }
+    assert_eq!(manager(place.path(), &["list", "0"]).out, expected("list-0.txt"));
+
+    // With the name of an archive, and none.
+    let (directory, link) = ("wal-00005-1-2.wal.zst", "wal-00006-1-2.wal.zst");
+    fs::create_dir(shard.join(directory)).unwrap();
+    symlink("nowhere", shard.join(link)).unwrap();
+    for words in [["list", "0"], ["recover", "0"], ["verify", "0"]] {
+        let said = server(place.path(), &words);
+        assert_eq!(said.exit, 4, "{words:?}: {}", said.err);
+        assert!(said.err.contains(directory) && said.err.contains(link), "{words:?}: {}", said.err);
+    }
+}
+
+/// A name is given by a rename, which works within a file system only: archives may be on another one than anything else.
+#[test]
+fn archives_may_be_on_another_file_system() {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = workplace();
+    let memory = Path::new("/dev/shm");
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    if device(memory).is_none() || device(memory) == device(place.path()) {
+        println!("skipped: /dev/shm is no other file system here");
+        return;
+    }
+    let elsewhere = tempfile::tempdir_in(memory).unwrap();
+    let to = elsewhere.path().to_str().unwrap();
+    let original = format!("archived/shard-0/{FIRST}");
+    let made = format!("{to}/shard-0/{FIRST}");
+    assert_eq!(server(place.path(), &["archive", "0", "1", "--archive-dir", to]).exit, 0);
+    assert_eq!(server(place.path(), &["diff", &original, &made]).exit, 0);
+    let converted = format!("{to}/converted");
+    assert_eq!(server(place.path(), &["convert", &original, "--to", &converted]).exit, 0);
+    assert_eq!(server(place.path(), &["diff", &original, &format!("{converted}/{FIRST}")]).exit, 0);
+    for out in [format!("{to}/out.csv"), format!("{to}/out.json")] {
+        assert_eq!(server(place.path(), &["export", &original, &out]).exit, 0);
+    }
+    assert_eq!(fs::read_to_string(elsewhere.path().join("out.json")).unwrap(), expected("export.json"));
+    assert_eq!(server(place.path(), &["recover", "0", "--archive-dir", to, "--to", to]).exit, 0);
+    assert!(elsewhere.path().join("shard-0/wal-00001.log").exists());
 }
 
 #[test]
@@ -452,7 +542,10 @@ fn help_completions_and_pages_are_there() {
     assert_eq!(manager(place.path(), &["man", "pages"]).exit, 0);
     let page = fs::read_to_string(place.path().join("pages/wal_archive_manager-verify.1")).unwrap();
     assert!(page.contains("chain of digests"), "{page}");
-    for word in ["list", "info", "export", "recover", "archive", "verify", "cat", "grep", "convert", "diff"] {
+    for word in [
+        "list", "info", "export", "recover", "archive", "verify", "cat", "grep", "convert", "diff", "import",
+        "now",
+    ] {
         let said = server(place.path(), &[word, "--help"]);
         assert!(said.exit == 0 && said.out.contains("Example"), "{word}: {}", said.out);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use strandline::archive::{self, ArchiveError, Level, Writing};
+use strandline::archive::{self, ArchiveError, Level, Timestamp, Value, Writing};
 use strandline::core::archive::entry::{Entry, Payload, Stamp};
 use strandline::core::archive::{Header, Prologue};
 use strandline::core::types::{Epoch, LogId};
@@ -248,6 +248,63 @@ fn python_reads_an_archive_with_no_code_of_ours() {
         let bytes = content(&path);
         assert!(text.contains(&format!("\"content_bytes\":{}", bytes.len())), "{text}");
     }
+}
+
+#[test]
+fn python_finds_every_type_of_a_payload() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+    let time = |seconds, nanos| Value::Time(Timestamp { seconds, nanos });
+    let payload = archive::encode_fields([
+        // The three layouts of a time: 4, 8 and 12 bytes.
+        (
+            "a",
+            Value::Array(vec![
+                time(1_700_000_000, 0),
+                time(1_700_000_000, 250_000_001),
+                time(-1, 999_999_999),
+            ]),
+        ),
+        ("b", Value::Array(vec![Value::Extension(5, vec![1, 2, 3]), Value::Extension(127, vec![0; 16])])),
+        ("c", Value::Bytes(vec![0, 0xff])),
+        (
+            "d",
+            Value::Array(vec![
+                Value::Unsigned(u64::MAX),
+                Value::Signed(i64::MIN),
+                Value::Float(-0.5),
+                Value::Nil,
+            ]),
+        ),
+        ("e", Value::Map(vec![(Value::Unsigned(1), Value::Bool(true))])),
+    ]);
+    let entry = Entry {
+        timestamp: 1_700_000_000,
+        context: "c",
+        event_type: "typed",
+        payload: Payload::Map(&payload),
+        event_id: 1,
+        stamp: Stamp { lsn: Lsn(1), time: Millis(1_700_000_000_000), commit: Millis(0) },
+    };
+    let directory = tempdir().unwrap();
+    let path = archive::write(directory.path(), &HEADER, Writing::default(), |take| take(&entry)).unwrap();
+    let output =
+        Command::new(&python).arg(root().join("tests/python/read_archive.py")).arg(path).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = [
+        r#""a":[{"seconds":1700000000,"nanoseconds":0},{"seconds":1700000000,"nanoseconds":250000001},{"seconds":-1,"nanoseconds":999999999}]"#,
+        r#""b":[{"type":5,"hex":"010203"},{"type":127,"hex":"00000000000000000000000000000000"}]"#,
+        r#""c":{"hex":"00ff"}"#,
+        r#""d":[18446744073709551615,-9223372036854775808,-0.5,null]"#,
+        r#""e":{"1":true}"#,
+    ];
+    assert!(text.contains(&format!("\"first_payload\":{{{}}}", found.join(","))), "{text}");
 }
 
 #[test]

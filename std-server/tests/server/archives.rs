@@ -4,12 +4,13 @@ use core::net::SocketAddr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use strandline::archive::Digest;
 use tempfile::tempdir;
 
-use crate::process::Server;
+use crate::process::{Server, server};
 
 const FIRST: &str = "wal-00001-1700000000-1700003600.wal.zst";
 const OTHER: &str = "wal-00001-1700000000-1700000009.wal.zst";
@@ -81,4 +82,27 @@ fn archives_are_listed_verified_and_downloaded_in_ranges() {
     let damaged: Vec<_> =
         all["damaged"].as_array().expect("a list").iter().map(|one| one["file"].as_str()).collect();
     assert_eq!((status, damaged), (200, vec![Some(FIRST), Some("wal-00002-0-0.wal.zst")]));
+}
+
+/// A name is given by a rename, which works within a file system only.
+#[test]
+fn a_server_archives_onto_another_file_system() {
+    let data = tempdir().expect("a directory");
+    let memory = Path::new("/dev/shm");
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    if device(memory).is_none() || device(memory) == device(data.path()) {
+        println!("skipped: /dev/shm is no other file system here");
+        return;
+    }
+    let elsewhere = tempfile::tempdir_in(memory).expect("a directory");
+    let mut command = server(data.path());
+    command.env("STRANDLINE_WAL__CONSERVATIVE_MODE", "true");
+    command.env("STRANDLINE_WAL__ARCHIVE_DIR", elsewhere.path());
+    let server = Server::from(command);
+    let event = r#"{"event_type":"t","context_id":"c","payload":{}}"#;
+    assert_eq!(server.post("/events", event).0, 200);
+    assert_eq!(server.post("/archives/now", "").1["success"], true);
+    let (status, all) = server.get("/archives");
+    assert_eq!((status, &all["archives"][0]["entries"]), (200, &1.into()));
+    assert_eq!(fs::read_dir(elsewhere.path().join("shard-0")).expect("there").count(), 1);
 }
