@@ -427,6 +427,36 @@ fn half_an_export_has_no_name() {
     assert!(!place.path().join("out.json").exists() && !place.path().join("out.json.tmp").exists());
 }
 
+/// As in `std-server archive list 0 | head -1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let place = workplace();
+    let data = place.path().join("data");
+    let (archives, log) = ("archived/shard-0", "wal/shard-0/wal-00001.log");
+    let cases: [&[&str]; 7] = [
+        &["list", "0"],
+        &["info", &format!("{archives}/{FIRST}")],
+        &["recover", "0"],
+        &["verify", "0"],
+        &["cat", "0"],
+        &["export", &format!("{archives}/{FIRST}"), "out.json"],
+        &["import", log, "--data-dir", data.to_str().unwrap()],
+    ];
+    for words in cases {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_std-server"));
+        command.arg("archive").args(words).current_dir(place.path()).env("SNELDB_CONFIG", "sneldb");
+        let output = command.stdout(writer).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        let silent = !err.contains("panicked") && !err.contains("Error");
+        assert!(output.status.code() == Some(0) && silent, "{words:?}: {:?} {err}", output.status);
+    }
+    assert_eq!(fs::read_to_string(place.path().join("out.json")).unwrap(), expected("export.json"));
+    let again = server(place.path(), &cases[6]);
+    assert!(again.out.ends_with("0 events imported, 1000 were imported before\n"), "{}", again.out);
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_holds_the_same_rows() {

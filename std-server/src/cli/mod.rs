@@ -17,6 +17,9 @@
 //!
 //! A new subcommand is one variant of `Command` and one file beside this one.
 
+#[macro_use]
+mod output;
+
 pub mod archive;
 mod config;
 mod flash;
@@ -85,8 +88,8 @@ enum Command {
     /// Take a device's log over a serial line, a FIFO or from a captured file, and keep it as an archive: exit code 0 (everything
     /// is there), 1 (not)
     ImportDevice(import_device::ImportArgs),
-    /// Say which archives the rules delete, and why; or delete them: exit code 0, or 1 if something can't be read or the size
-    /// can't be met
+    /// Say which archives the rules delete, and why; or delete them: exit code 0, 1 if something can't be read, or 7 if recovery,
+    /// holds or the other rules keep more than the size allows
     Retention(retention::RetentionArgs),
     /// Name archives that are kept whatever the rules say
     Hold {

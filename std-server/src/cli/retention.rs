@@ -3,8 +3,9 @@
 //! | exit | of `retention` means |
 //! |---|---|
 //! | 0 | planned, or applied |
-//! | 1 | something can't be read or removed, or the size can't be met |
+//! | 1 | something can't be read or removed |
 //! | 2 | the configuration is wrong, or there is no store |
+//! | 7 | the size can't be met: recovery, holds or the other rules keep what is there |
 //!
 //! Both work beside a running server: the floor is read from the manifest, and only rises.
 
@@ -55,8 +56,7 @@ impl RetentionArgs {
     pub(super) fn run(&self, loaded: &Loaded) -> ExitCode {
         let apply = matches!(self.action, Some(RetentionAction::Apply { .. }));
         match retire(&loaded.config, apply) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
+            Ok(exit) => exit,
             Err(why) => {
                 eprintln!("std-server: {why}");
                 ExitCode::from(EXIT_USAGE)
@@ -65,10 +65,10 @@ impl RetentionArgs {
     }
 }
 
-/// Plans for every shard, prints, and applies if told to; whether all is as it should be.
-fn retire(config: &Config, apply: bool) -> Result<bool, String> {
+/// Plans for every shard, prints, and applies if told to.
+fn retire(config: &Config, apply: bool) -> Result<ExitCode, String> {
     let holds = Holds::below(root(config)).all()?;
-    let mut good = true;
+    let (mut strange, mut alarms) = (false, false);
     let (mut released, mut bytes) = (0, 0);
     for shard in 0..config.shard_count {
         let found = peek(&places(config, shard)).map_err(|error| error.to_string())?;
@@ -95,20 +95,24 @@ fn retire(config: &Config, apply: bool) -> Result<bool, String> {
         }
         for (path, why) in &plan.strange {
             println!("keep     {}  {why}", path.display());
-            good = false;
+            strange = true;
         }
         if let Some(alarm) = plan.alarm() {
             println!("ALARM    shard {shard}: {alarm}");
-            good = false;
+            alarms = true;
         }
         if apply && let Err(why) = plan.apply() {
             eprintln!("std-server: {why}");
-            return Ok(false);
+            return Ok(ExitCode::FAILURE);
         }
     }
     let done = if apply { "were deleted" } else { "would be deleted: std-server retention apply" };
     println!("{released} archives with {bytes} bytes {done}");
-    Ok(good)
+    Ok(match (strange, alarms) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(EXIT_KEPT),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,3 +237,6 @@ fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     u64::try_from(now).unwrap_or(u64::MAX)
 }
+
+/// More is kept than the size allows.
+const EXIT_KEPT: u8 = 7;

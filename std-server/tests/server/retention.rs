@@ -110,6 +110,8 @@ fn what_recovery_needs_stays_and_a_size_that_can_not_be_met_is_an_alarm() {
     assert!(bytes() > 1 << 20, "{}", bytes());
     until("the alarm", || server.get("/readyz").1["history"]["alarm"].is_string());
     assert_eq!(names(data.path())[0], "wal-00001", "nothing is deleted for the sake of size");
+    let (code, text, _) = run(data.path(), &["retention", "apply"], &[("MAX_BYTES", "1MB")]);
+    assert!(code == Some(7) && text.contains("ALARM    shard 0: the archives take"), "{code:?} {text}");
     for _ in 0..2 {
         assert_eq!(server.post("/snapshot", "").0, 200);
         assert_eq!(server.ask("SET a b"), "OK");

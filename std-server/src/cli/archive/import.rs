@@ -10,7 +10,6 @@
 
 use core::time::Duration;
 use std::env;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -241,30 +240,25 @@ impl Tally {
             "path": path.to_string(), "stored": stored, "already": already, "own": seen.own, "bad": seen.bad,
         });
         match output {
-            Output::Table if seen.is_damaged => print(&format!("{path}: damaged, left out")),
-            Output::Table => print(&format!("{path}: {}", sentence(*stored, *already, seen.own, seen.bad))),
+            Output::Table if seen.is_damaged => println!("{path}: damaged, left out"),
+            Output::Table => println!("{path}: {}", sentence(*stored, *already, seen.own, seen.bad)),
             Output::Json => self.files.push(line),
-            Output::Jsonl => print(&line.to_string()),
+            Output::Jsonl => println!("{line}"),
         }
     }
 
     fn end(&self, output: Output) {
         match output {
             Output::Table => {
-                print(&sentence(self.stored, self.already, self.own, self.bad));
+                println!("{}", sentence(self.stored, self.already, self.own, self.bad));
             }
-            Output::Json => print(&Value::from_iter(self.files.iter().cloned()).to_string()),
+            Output::Json => println!("{}", Value::from_iter(self.files.iter().cloned())),
             Output::Jsonl => {}
         }
         if self.old > 0 {
             eprintln!("Note: {} events are older than events.keep: the server lets go of them", self.old);
         }
     }
-}
-
-/// Prints a line; an output that was closed does not stop the import.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn sentence(stored: u64, already: u64, own: u64, bad: u64) -> String {

@@ -86,7 +86,7 @@ fn refused(error: &clap::Error, wanted: Option<&str>) -> ExitCode {
 }
 
 fn usage() {
-    print!("{USAGE}");
+    println!("{}", USAGE.trim_end());
 }
 
 /// SnelDB's words, and what it calls their arguments.
@@ -120,7 +120,7 @@ Examples:
   wal_archive_manager archive 0 5
 
 More commands, each with --help:
-  verify, cat, grep, diff, convert, completions, man
+  verify, cat, grep, diff, convert, import, now, completions, man
 
 Places, for every command:
   --config <file>, or SNELDB_CONFIG   - Configuration of SnelDB or Strandline
