@@ -457,6 +457,20 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert!(again.out.ends_with("0 events imported, 1000 were imported before\n"), "{}", again.out);
 }
 
+/// A build without it must not write something else under that name.
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn a_build_without_parquet_says_so() {
+    let place = workplace();
+    let said = server(place.path(), &["export", &format!("archived/shard-0/{FIRST}"), "out.parquet"]);
+    assert_eq!((said.exit, &*said.out), (2, ""));
+    assert!(
+        said.err.contains("--features parquet") && !place.path().join("out.parquet").exists(),
+        "{}",
+        said.err
+    );
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_holds_the_same_rows() {

@@ -40,15 +40,20 @@ pub(super) enum Format {
 
 impl Format {
     /// What a name asks for by its end.
-    pub(super) fn of(path: &Path) -> Self {
-        match path.extension().and_then(|ending| ending.to_str()) {
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        Ok(match path.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl" | "ndjson") => Self::Jsonl,
             Some("msgpack" | "mpk") => Self::Msgpack,
             Some("csv") => Self::Csv,
             #[cfg(feature = "parquet")]
             Some("parquet") => Self::Parquet,
+            #[cfg(not(feature = "parquet"))]
+            Some("parquet") => {
+                let text = "this build has no Parquet: cargo build --release -p std-server --features parquet, or name a --format";
+                return Err(Failure::new(Exit::Usage, text));
+            }
             _ => Self::Json,
-        }
+        })
     }
 
     pub(super) fn name(self) -> &'static str {

@@ -127,7 +127,7 @@ pub(super) fn export(
     format: Option<Format>,
     select: &Select,
 ) -> Result<Exit, Failure> {
-    let format = format.unwrap_or_else(|| Format::of(output));
+    let format = format.map_or_else(|| Format::of(output), Ok)?;
     let to_stdout = output == Path::new("-");
     let say = |line: String| if to_stdout { eprintln!("{line}") } else { println!("{line}") };
     say(format!("Reading archive: {}", path.display()));
