@@ -453,7 +453,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         assert!(output.status.code() == Some(0) && silent, "{words:?}: {:?} {err}", output.status);
     }
     assert_eq!(fs::read_to_string(place.path().join("out.json")).unwrap(), expected("export.json"));
-    let again = server(place.path(), &cases[6]);
+    let again = server(place.path(), cases[6]);
     assert!(again.out.ends_with("0 events imported, 1000 were imported before\n"), "{}", again.out);
 }
 

@@ -4,7 +4,7 @@ use core::fmt;
 use std::io::{self, Write};
 use std::process;
 
-/// Prints a line as the standard library's macro does, and ends well where that one panics: see [`line`].
+/// Prints a line as the standard library's macro does, and ends well where that one panics.
 macro_rules! println {
     ($($text:tt)*) => {
         $crate::cli::output::line(format_args!($($text)*))

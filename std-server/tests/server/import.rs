@@ -159,6 +159,32 @@ fn what_a_server_archived_or_printed_comes_into_another_one_the_same() {
     assert_eq!(said(&lines(&Server::start(third.path()), "")), said(&served));
 }
 
+/// SnelDB's configuration means SnelDB's directories, where our log would put SnelDB's files aside.
+#[test]
+fn logs_that_lie_where_the_server_has_its_own_are_left_alone() {
+    let data = tempdir().expect("a directory");
+    let place = data.path().join("data/wal/shard-0");
+    fs::create_dir_all(&place).expect("made");
+    let log = place.join("wal-00003.log");
+    fs::copy(fixtures("wal/shard-0/wal-00003.log"), &log).expect("copied");
+    let config = data.path().join("sneldb.toml");
+    fs::write(&config, "[wal]\ndir = \"data/wal\"\n").expect("written");
+    let import = |from: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_std-server"));
+        let words = ["archive", "import", "--config", "sneldb.toml", from];
+        outcome(command.args(words).current_dir(data.path()))
+    };
+    for from in ["data/wal", "data/wal/shard-0", "data/wal/shard-0/wal-00003.log"] {
+        let (code, out, err) = import(from);
+        assert_eq!((code, &*out), (Some(1), ""), "{err}");
+        assert!(err.contains("wal-00003.log is in the directory of this server's own log"), "{err}");
+        assert!(log.exists() && !place.join("LOCK").exists(), "nothing was touched");
+    }
+    fs::rename(data.path().join("data"), data.path().join("old")).expect("moved");
+    let (code, out, err) = import("old/wal");
+    assert_eq!((code, last(&out)), (Some(0), "1 events imported"), "{err}");
+}
+
 fn event(number: u64) -> String {
     format!(
         r#"{{"timestamp":{},"context_id":"c{}","event_type":"n","payload":{{"n":{number},"filler":"{}"}},"event_id":{number}}}"#,

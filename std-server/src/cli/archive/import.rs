@@ -10,6 +10,7 @@
 
 use core::time::Duration;
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,7 +21,7 @@ use strandline::archive::ArchiveError;
 use super::sources::{Source, find};
 use super::{Exit, Failure, Output};
 use crate::config::{Config, Flags};
-use crate::engine::Stopped;
+use crate::engine::{Stopped, places};
 use crate::events::{Batch, Batches, Draft, Marks, Trail, Unfit, most_bytes};
 
 #[derive(Debug, Args)]
@@ -68,10 +69,26 @@ pub(super) fn open(config: &Config, if_it_runs: &str) -> Result<Stopped, Failure
 pub(super) fn run(args: &ImportArgs, config: Option<&Path>, output: Output) -> Result<Exit, Failure> {
     let config = config_of(config, args.data_dir.as_deref())?;
     let sources = find(&args.from)?;
+    sources.iter().try_for_each(|source| stays(&source.path, &config))?;
     let logs = open(&config, "stop that one, or name another directory with --data-dir DIR")?;
     let done = import(args, &config, &logs, sources, output);
     let closed = logs.close().map_err(|why| Failure::new(Exit::Error, why));
     done.and_then(|exit| closed.map(|()| exit))
+}
+
+/// Refuses a file that would be put aside when the logs are opened.
+fn stays(path: &Path, config: &Config) -> Result<(), Failure> {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let directory = real(path).and_then(|path| path.parent().map(Path::to_path_buf));
+    let is_ours = |shard| directory.is_some() && real(&places(config, shard).log) == directory;
+    if !(0..config.shard_count).any(is_ours) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is in the directory of this server's own log, where files of others are put aside: move it elsewhere first",
+        path.display()
+    );
+    Err(Failure::new(Exit::Error, text))
 }
 
 fn import(
