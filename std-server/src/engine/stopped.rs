@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::config::Flags;
-    use crate::events::{Batch, Batches, Marks, Query, Trail, read_line, scan};
+    use crate::events::{Batch, Batches, Found, Marks, Query, Trail, most_bytes, read_line, scan};
 
     fn open(data: &Path) -> Stopped {
         let flags = Flags { data_dir: Some(data.into()), ..Flags::default() };
@@ -163,7 +163,7 @@ mod tests {
         let mut ids = Vec::new();
         for shard in logs.shards().all() {
             let found = scan(shard, &Query::default(), None, &mut |found| {
-                if let crate::events::Found::Event(seen) = found {
+                if let Found::Event(seen) = found {
                     ids.extend(seen.event.event_id);
                 }
                 core::ops::ControlFlow::Continue(())
@@ -211,5 +211,31 @@ mod tests {
             assert_eq!(import(&logs, &lines, |batch| assert_eq!(batch.events, 0)), 0);
             logs.close().expect("closed");
         }
+    }
+
+    #[test]
+    fn the_largest_event_fits_beside_its_mark() {
+        let data = tempfile::tempdir().expect("a directory");
+        let logs = open(data.path());
+        let line = |filler: usize| {
+            format!(
+                r#"{{"timestamp":1,"context_id":"c","event_type":"t","payload":{{"filler":"{}"}},"event_id":1}}"#,
+                "x".repeat(filler)
+            )
+        };
+        let bytes = |line: &str| read_line(line.as_bytes()).expect("an event").record.len();
+        let most = most_bytes(logs.record_bytes());
+        let filler = most - (bytes(&line(100_000)) - 100_000);
+        let largest = line(filler);
+        assert_eq!(bytes(&largest), most);
+        // The longest name that a file can have.
+        let (name, marks) = ("n".repeat(255), Marks::default());
+        let mut trail = Trail::new(3);
+        let draft = || read_line(largest.as_bytes()).expect("an event");
+        trail.pass(&draft(), &marks);
+        let mut batches = Batches::new(logs.shards(), &name, &trail, logs.record_bytes());
+        assert_eq!(batches.take(draft(), |_| Err(())), Ok(true));
+        logs.append(&batches.end().groups).expect("it fits");
+        assert_eq!(stored(&logs), [1]);
     }
 }
