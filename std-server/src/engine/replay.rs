@@ -66,7 +66,7 @@ enum Place {
     /// It could not be applied to.
     #[default]
     Lost,
-    Here(Keyspace),
+    Here(Box<Keyspace>),
     There(Applier),
 }
 
@@ -87,7 +87,7 @@ struct Batch {
 
 impl Loader {
     pub(super) fn new(seed: u64, recovering: Arc<Recovering>) -> Self {
-        let place = Place::Here(Keyspace::new(Options { seed, ..Options::default() }));
+        let place = Place::Here(Box::new(Keyspace::new(Options { seed, ..Options::default() })));
         let (batch, first) = (Batch::default(), None);
         Self { place, seed, expected_keys: 0, batch, first, events: 0, sized: false, recovering }
     }
@@ -98,7 +98,7 @@ impl Loader {
     /// A record can't be applied.
     pub(super) fn finish(mut self) -> Result<Keyspace, BadState> {
         match self.place {
-            Place::Here(mut keyspace) => self.batch.apply(&mut keyspace).map(|()| keyspace),
+            Place::Here(mut keyspace) => self.batch.apply(&mut keyspace).map(|()| *keyspace),
             Place::There(applier) => applier.take(&mut self.batch)?.finish(),
             Place::Lost => Err(lost()),
         }
@@ -107,13 +107,14 @@ impl Loader {
     /// Begins an empty keyspace in which the first so many keys find room.
     fn size(&mut self, seed: u64, expected_keys: usize) {
         let expected_keys = expected_keys.min(MOST_EXPECTED_KEYS);
-        self.place = Place::Here(Keyspace::new(Options { seed, expected_keys, ..Options::default() }));
+        self.place =
+            Place::Here(Box::new(Keyspace::new(Options { seed, expected_keys, ..Options::default() })));
         self.sized = true;
     }
 
     fn flush(&mut self) -> Result<(), BadState> {
         let applier = match core::mem::take(&mut self.place) {
-            Place::Here(keyspace) => Applier::begin(keyspace)?,
+            Place::Here(keyspace) => Applier::begin(*keyspace)?,
             Place::There(applier) => applier,
             Place::Lost => return Err(lost()),
         };
@@ -157,7 +158,7 @@ impl Applier {
 
 impl Replay for Loader {
     fn reset(&mut self) {
-        self.place = Place::Here(Keyspace::new(Options { seed: self.seed, ..Options::default() }));
+        self.place = Place::Here(Box::new(Keyspace::new(Options { seed: self.seed, ..Options::default() })));
         self.expected_keys = 0;
         self.sized = false;
         self.batch = Batch::default();
