@@ -1,9 +1,11 @@
 //! The only code that touches the operating system: one arm per step of [`strandline_core::lower::posix`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -71,6 +73,19 @@ pub(crate) struct Dir {
     /// Files that are written, the last used one last.
     open: Mutex<Vec<(Name, Arc<File>)>>,
     directories: [OnceLock<File>; 2],
+    /// For rehearsals: what is read instead of what is there.
+    pretence: Pretence,
+    /// Bytes that were read.
+    progress: Arc<AtomicU64>,
+}
+
+/// Changes that are not made, only seen: recovery reads as if they were.
+#[derive(Debug, Default)]
+pub(crate) struct Pretence {
+    /// Files with other bytes.
+    pub(crate) instead: BTreeMap<Name, Vec<u8>>,
+    /// Files that are not there.
+    pub(crate) hidden: BTreeSet<PathBuf>,
 }
 
 impl Dir {
@@ -85,7 +100,27 @@ impl Dir {
 
     /// Uses directories that exist.
     pub(crate) fn existing(places: Places, geometry: Geometry) -> Self {
-        Self { places, geometry, open: Mutex::new(Vec::new()), directories: Default::default() }
+        Self {
+            places,
+            geometry,
+            open: Mutex::new(Vec::new()),
+            directories: Default::default(),
+            pretence: Pretence::default(),
+            progress: Arc::default(),
+        }
+    }
+
+    /// Counts the bytes that are read from now on.
+    pub(crate) fn count_reads(&mut self, progress: Arc<AtomicU64>) {
+        self.progress = progress;
+    }
+
+    pub(crate) fn pretence_mut(&mut self) -> &mut Pretence {
+        &mut self.pretence
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     pub(crate) fn places(&self) -> &Places {
@@ -128,12 +163,23 @@ impl Dir {
     /// Reads into `into` until it is full or the file ends; a file that does not exist has no bytes.
     pub(crate) fn read(&self, name: Name, offset: u64, into: &mut [u8]) -> Result<usize, StepError> {
         let failed = |source| StepError { what: "read", path: self.path(name), source };
+        if let Some(bytes) = self.pretence.instead.get(&name) {
+            let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
+            let len = into.len().min(bytes.len() - start);
+            into[..len].copy_from_slice(&bytes[start..start + len]);
+            return Ok(len);
+        }
+        if self.pretence.hidden.contains(&self.path(name)) {
+            return Ok(0);
+        }
         let file = match self.file(name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(failed(error)),
         };
-        read_at(&file, offset, into).map_err(failed)
+        let read = read_at(&file, offset, into).map_err(failed)?;
+        self.progress.fetch_add(read as u64, Relaxed);
+        Ok(read)
     }
 
     /// Length of a file, bytes.
@@ -151,7 +197,15 @@ impl Dir {
         }
         drop(open);
         let file = match OpenOptions::new().read(true).write(true).open(self.path(name)) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(self.path(name))?,
+            // A device that fails is often mounted for reading only.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                File::open(self.path(name))?
+            }
             other => other?,
         };
         Ok(self.keep(name, file))
@@ -205,6 +259,9 @@ impl Dir {
             let failed = |source| StepError { what: "list", path: place.clone(), source };
             for entry in fs::read_dir(&place).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
+                if self.pretence.hidden.contains(&entry.path()) {
+                    continue;
+                }
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
                 let ours =
@@ -235,6 +292,27 @@ impl Dir {
             source,
         })?;
         Ok(to)
+    }
+
+    /// Gives a file a second name in `quarantine/` beside it; where that can't be, copies it. Returns the new path.
+    pub(crate) fn link_aside(&self, path: &Path) -> Result<PathBuf, StepError> {
+        let to = self.quarantine_place(path)?;
+        let linked = fs::hard_link(path, &to)
+            .or_else(|_| fs::copy(path, &to).and_then(|_| File::open(&to)?.sync_all()));
+        linked.map_err(|source| StepError { what: "quarantine", path: path.into(), source })?;
+        Ok(to)
+    }
+
+    /// The files in the quarantines, with their sizes.
+    pub(crate) fn quarantined(&self) -> Vec<(PathBuf, u64)> {
+        let mut places = vec![self.places.log.join(QUARANTINE), self.places.snapshots.join(QUARANTINE)];
+        places.dedup();
+        let entries = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten();
+        let mut found: Vec<_> = entries
+            .filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(|it| it.is_file())?.len())))
+            .collect();
+        found.sort();
+        found
     }
 
     /// Copies a file to `quarantine/` beside it, durably; returns the copy's path.
@@ -289,6 +367,16 @@ pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<u
         }
     }
     Ok(filled)
+}
+
+/// Asks the system to let go of what it keeps of a file, so that the next read comes from the device. What is not durable yet
+/// stays, and so does everything where the system has no such call.
+pub(crate) fn forget_pages(file: &File) {
+    #[cfg(target_os = "linux")]
+    // It is advice: a file that the system does not drop is read from where it is.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 fn zero(file: &File, bytes: u32) -> io::Result<()> {

@@ -32,6 +32,8 @@ mod memory;
 mod peek;
 mod reader;
 mod recover;
+pub mod repair;
+mod scrub;
 mod segments;
 mod snapshot;
 mod stats;
@@ -47,6 +49,7 @@ pub use log::{Log, Options, Reservation, SnapshotInfo, SnapshotTicket, group_byt
 pub use peek::{Peek, peek};
 pub use reader::{LogReader, ReadError, Record};
 pub use recover::{Recovered, Replay};
+pub use scrub::Scrubbed;
 pub use segments::{Identity, SegmentInfo, SegmentPlace, SegmentReader};
 pub use snapshot::Image;
 pub use stats::{SYNC_BORDERS_MICROS, Stats};

@@ -22,7 +22,8 @@ use crate::dir::{Dir, LOCK, Places};
 use crate::driver::{Kind, Listener, Shared, State, Threads, Time, WallClock, system_time};
 use crate::error::{AppendError, OpenError, SnapshotError};
 use crate::reader::{Holds, LogReader};
-use crate::recover::{Recovered, Replay, recover, verify_snapshots};
+use crate::recover::{Recovered, Replay, recover};
+use crate::repair::Look;
 use crate::snapshot::{self, Image};
 use crate::stats::Stats;
 use crate::waiters::Waiter;
@@ -231,8 +232,7 @@ impl Log {
             discard_from: options.discard_from,
             scope: Scope::Open,
         };
-        let (store, recovered) = recover(&dir, core, options.batch_bytes, state, || time.now())?;
-        let Some(mut store) = store else { return Err(OpenError::Refused("no store".into())) };
+        let (mut store, recovered) = recover(&dir, core, options.batch_bytes, state, || time.now())?;
         store.keep_all(options.keep_all);
         let kept = Arc::new((Mutex::new(0), Condvar::new()));
         let listener = announce(options.listener, kept.clone());
@@ -259,28 +259,18 @@ impl Log {
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
-    /// Reads everything and changes nothing; works beside a damaged store, not beside a running one.
+    /// Reads everything that is kept and changes nothing: says what a start would find. [`Self::examine`] says more. Works on a damaged
+    /// store, not beside a running one.
     ///
     /// # Errors
-    /// See [`OpenError`].
+    /// See [`OpenError`]: a start would be refused.
     pub fn verify(options: &Options) -> Result<Recovered, OpenError> {
-        let geometry = options.geometry.check().map_err(|error| OpenError::Geometry(format!("{error:?}")))?;
-        let dir = Dir::existing(options.places.clone(), geometry);
-        let _lock = match File::open(options.places.log.join(LOCK)) {
-            Ok(file) => Some(hold(file, &options.places.log)?),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(unusable(&options.places.log, &error)),
-        };
-        let time = Time::new(Box::new(system_time));
-        let core = CoreOptions {
-            config: options.config,
-            geometry,
-            fresh: StoreId::default(),
-            discard_from: None,
-            scope: Scope::Verify,
-        };
-        let (_, mut recovered) = recover(&dir, core, options.batch_bytes, &mut (), || time.now())?;
-        verify_snapshots(&dir, &mut recovered);
+        let found = Self::examine(options, &Look::default())?;
+        if let Some(error) = found.refusal.or(found.blocked) {
+            return Err(error);
+        }
+        let mut recovered = found.start.unwrap_or_default();
+        recovered.damaged_snapshots = found.damaged_snapshots;
         Ok(recovered)
     }
 
@@ -639,6 +629,15 @@ fn lock(place: &Path) -> Result<File, OpenError> {
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| unusable(place, &error))?;
     Ok(file)
+}
+
+/// Takes the lock of a store if there is one, without writing anything.
+pub(crate) fn hold_existing(place: &Path) -> Result<Option<File>, OpenError> {
+    match File::open(place.join(LOCK)) {
+        Ok(file) => hold(file, place).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(place, &error)),
+    }
 }
 
 /// Takes the lock, without writing anything.

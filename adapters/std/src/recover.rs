@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use strandline_core::action::{Action, Failure, Span};
 use strandline_core::lower::posix::File as Name;
-use strandline_core::manifest::{Loss, Snapshot};
-use strandline_core::recovery::{Ask, Existing, Options as CoreOptions, Recovery, Report, Scope};
+use strandline_core::manifest::{Loss, Manifest, Snapshot};
+use strandline_core::recovery::{Ask, Existing, Options as CoreOptions, Recovery, Refusal, Report, Scope};
 use strandline_core::snapshot::reader::Unusable;
 use strandline_core::store::{Now, Store};
 use strandline_core::types::{Extent, Lsn};
@@ -73,88 +73,77 @@ pub struct Recovered {
     pub losses: Vec<Loss>,
 }
 
-/// Recovers the store in `dir`. With [`Scope::Verify`] nothing is written and there is no store.
+/// Recovers the store in `dir`.
 pub(crate) fn recover(
     dir: &Dir,
     options: CoreOptions,
     batch_bytes: usize,
     state: &mut impl Replay,
     now: impl Fn() -> Now,
-) -> Result<(Option<HostStore>, Recovered), OpenError> {
-    let mut driver = Driver {
-        dir,
-        recovery: Recovery::new(options, memory(options.geometry, batch_bytes)),
-        listed: Vec::new(),
-        orphans: Vec::new(),
-        named: None,
-        recovered: Recovered::default(),
-        failed: None,
-    };
-    driver.list()?;
-    state.reset();
-    loop {
-        match driver.recovery.poll(now()) {
-            Ask::Read { extent, offset, start, len } => driver.read(extent, offset, start, len),
-            Ask::Grow(bytes) => drop(driver.recovery.grow(vec![0; bytes])),
-            Ask::NextExtent => {
-                driver.named = driver.listed.pop();
-                driver.recovery.next_extent(driver.named);
-            }
-            Ask::Load(snapshot) => {
-                let store = driver.recovery.report().store;
-                state.begin(&snapshot);
-                match load(dir, store, snapshot, state) {
-                    Ok(()) => driver.recovery.loaded(true),
-                    Err(LoadError::Unusable(Unusable::Newer)) => driver.recovery.unloadable(true),
-                    Err(LoadError::Step(error)) if !error.is_missing() => {
-                        driver.failed = Some(error);
-                        driver.recovery.unloadable(false);
-                    }
-                    Err(why) => {
-                        let path = dir.path(Name::Snapshot(snapshot.number));
-                        driver.recovered.damaged_snapshots.push((path, why.to_string()));
-                        state.reset();
-                        driver.recovery.loaded(false);
-                    }
-                }
-            }
-            Ask::Records => driver.replay(state)?,
-            Ask::Do(id, action) => {
-                let bytes = span_of(&action).map(|span| driver.recovery.bytes(span)).unwrap_or_default();
-                let result = dir.perform(action, bytes);
-                if let (Action::Prepare { extent }, Err(_)) = (action, &result) {
-                    // A part of it would only take space until the next start that succeeds.
-                    let _ = dir.remove(Name::of(extent));
-                }
-                driver.complete(id, result);
-            }
-            Ask::Preserve(extent) => {
-                let path = dir.preserve(Name::of(extent))?;
-                driver.recovered.quarantined.push(path);
-            }
-            Ask::Orphan { extent, foreign } => driver.orphan(extent, foreign),
-            Ask::Done => break,
-            Ask::Refuse(why) => {
-                if let Some(error) = driver.failed.take() {
-                    return Err(error.into());
-                }
-                return Err(refusal(why, options.discard_from, |extent| dir.path(Name::of(extent))));
-            }
-        }
-    }
+) -> Result<(HostStore, Recovered), OpenError> {
+    let mut driver = Driver::new(dir, options, batch_bytes);
+    driver.run(state, now).map_err(|stop| stop.explain(dir, options.discard_from))?;
     let Driver { recovery, orphans, mut recovered, .. } = driver;
     recovered.snapshots = recovery.manifest().snapshots.as_slice().to_vec();
     recovered.losses = recovery.manifest().losses.to_vec();
-    if options.scope == Scope::Verify {
-        recovered.report = *recovery.report();
-        return Ok((None, recovered));
-    }
     let Some((store, report)) = recovery.finish() else {
         return Err(OpenError::Refused("recovery ended without a store".into()));
     };
     recovered.report = report;
     tidy(dir, &orphans, &mut recovered)?;
-    Ok((Some(store), recovered))
+    Ok((store, recovered))
+}
+
+/// What a start would find, and the manifest that it would go by.
+#[derive(Debug)]
+pub(crate) struct Rehearsal {
+    pub(crate) outcome: Result<(), Stop>,
+    pub(crate) recovered: Recovered,
+    pub(crate) manifest: Manifest<Owned>,
+}
+
+/// Does what a start does, and writes nothing.
+pub(crate) fn rehearse(dir: &Dir, options: CoreOptions, now: impl Fn() -> Now) -> Rehearsal {
+    debug_assert_eq!(options.scope, Scope::Verify);
+    let mut driver = Driver::new(dir, options, 0);
+    let outcome = driver.run(&mut (), now);
+    let Driver { recovery, mut recovered, .. } = driver;
+    recovered.report = *recovery.report();
+    let manifest = recovery.into_manifest();
+    recovered.snapshots = manifest.snapshots.as_slice().to_vec();
+    recovered.losses = manifest.losses.to_vec();
+    Rehearsal { outcome, recovered, manifest }
+}
+
+/// Why recovery ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It refuses.
+    Refused(Refusal),
+    /// Something failed around it.
+    Failed(OpenError),
+}
+
+impl Stop {
+    /// In words; `wanted` is the LSN that was to be discarded from.
+    pub(crate) fn explain(self, dir: &Dir, wanted: Option<Lsn>) -> OpenError {
+        match self {
+            Self::Refused(why) => refusal(why, wanted, |extent| dir.path(Name::of(extent))),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl From<OpenError> for Stop {
+    fn from(error: OpenError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StepError> for Stop {
+    fn from(error: StepError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// The span that an action writes.
@@ -175,7 +164,73 @@ struct Driver<'d> {
     failed: Option<StepError>,
 }
 
-impl Driver<'_> {
+impl<'d> Driver<'d> {
+    fn new(dir: &'d Dir, options: CoreOptions, batch_bytes: usize) -> Self {
+        Self {
+            dir,
+            recovery: Recovery::new(options, memory(options.geometry, batch_bytes)),
+            listed: Vec::new(),
+            orphans: Vec::new(),
+            named: None,
+            recovered: Recovered::default(),
+            failed: None,
+        }
+    }
+
+    fn run(&mut self, state: &mut impl Replay, now: impl Fn() -> Now) -> Result<(), Stop> {
+        self.list()?;
+        state.reset();
+        loop {
+            match self.recovery.poll(now()) {
+                Ask::Read { extent, offset, start, len } => self.read(extent, offset, start, len),
+                Ask::Grow(bytes) => drop(self.recovery.grow(vec![0; bytes])),
+                Ask::NextExtent => {
+                    self.named = self.listed.pop();
+                    self.recovery.next_extent(self.named);
+                }
+                Ask::Load(snapshot) => self.load(snapshot, state),
+                Ask::Records => self.replay(state)?,
+                Ask::Do(id, action) => {
+                    let bytes = span_of(&action).map(|span| self.recovery.bytes(span)).unwrap_or_default();
+                    let result = self.dir.perform(action, bytes);
+                    if let (Action::Prepare { extent }, Err(_)) = (action, &result) {
+                        // A part of it would only take space until the next start that succeeds.
+                        let _ = self.dir.remove(Name::of(extent));
+                    }
+                    self.complete(id, result);
+                }
+                Ask::Preserve(extent) => {
+                    let path = self.dir.preserve(Name::of(extent))?;
+                    self.recovered.quarantined.push(path);
+                }
+                Ask::Orphan { extent, foreign } => self.orphan(extent, foreign),
+                Ask::Done => return Ok(()),
+                Ask::Refuse(why) => {
+                    return Err(self.failed.take().map_or(Stop::Refused(why), Stop::from));
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, snapshot: Snapshot, state: &mut impl Replay) {
+        let store = self.recovery.report().store;
+        state.begin(&snapshot);
+        match load(self.dir, store, snapshot, state) {
+            Ok(()) => self.recovery.loaded(true),
+            Err(LoadError::Unusable(Unusable::Newer)) => self.recovery.unloadable(true),
+            Err(LoadError::Step(error)) if !error.is_missing() => {
+                self.failed = Some(error);
+                self.recovery.unloadable(false);
+            }
+            Err(why) => {
+                let path = self.dir.path(Name::Snapshot(snapshot.number));
+                self.recovered.damaged_snapshots.push((path, why.to_string()));
+                state.reset();
+                self.recovery.loaded(false);
+            }
+        }
+    }
+
     fn list(&mut self) -> Result<(), OpenError> {
         for found in self.dir.list()? {
             if let Found::Ours(name) = found {
@@ -227,15 +282,6 @@ impl Driver<'_> {
             }
         };
         self.recovery.complete(id, result);
-    }
-}
-
-/// Reads every listed snapshot back and names the ones that can't be loaded.
-pub(crate) fn verify_snapshots(dir: &Dir, recovered: &mut Recovered) {
-    for snapshot in recovered.snapshots.clone() {
-        if let Err(why) = crate::snapshot::verify(dir, recovered.report.store, snapshot) {
-            recovered.damaged_snapshots.push((dir.path(Name::Snapshot(snapshot.number)), why.to_string()));
-        }
     }
 }
 

@@ -13,15 +13,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use strandline_core::geometry::Geometry;
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::Segment;
 use strandline_core::retention::floor;
 use strandline_core::types::{Epoch, LogId, Lsn, Position, StoreId, Timeline};
 use strandline_core::wal::batch_start;
-use strandline_core::wal::reader::{Item, Reader};
+use strandline_core::wal::reader::{Item, MarkScan, Reader};
 
 use crate::check::HardwareCheck;
-use crate::dir::read_at;
+use crate::dir::{forget_pages, read_at};
 use crate::log::Log;
 use crate::memory::WINDOW;
 use crate::reader::{ReadError, Record};
@@ -162,10 +163,7 @@ impl Log {
         };
         let segment = segment.ok_or(ReadError::Released { wanted: end, oldest: end })?;
         let file = shared.dir.file(Name::Segment(segment.extent))?;
-        let from = Position { log, offset: batch_start(segment.geometry) };
-        let reader =
-            Reader::new::<HardwareCheck>(store, segment.epoch, from, segment.fence, segment.geometry);
-        Ok(SegmentReader { _held: held, file, reader, end, window: vec![0; WINDOW], at: 0, len: 0 })
+        Ok(SegmentReader { _held: Some(held), ..SegmentReader::over(file, store, &segment, end) })
     }
 }
 
@@ -192,9 +190,12 @@ impl Drop for Held {
 /// Reads one segment. See [`Log::read_segment`].
 #[derive(Debug)]
 pub struct SegmentReader {
-    _held: Held,
+    _held: Option<Held>,
     file: Arc<File>,
     reader: Reader,
+    store: StoreId,
+    epoch: Epoch,
+    geometry: Geometry,
     end: Lsn,
     window: Vec<u8>,
     /// Offset in the file of the window's first byte, and bytes in it.
@@ -215,6 +216,52 @@ impl SegmentPlace {
 }
 
 impl SegmentReader {
+    /// Reads a segment's file from its first batch on. What keeps it from being used again is the caller's business.
+    pub(crate) fn over(file: Arc<File>, store: StoreId, segment: &Segment, end: Lsn) -> Self {
+        let Segment { log, epoch, fence, geometry, .. } = *segment;
+        let from = Position { log, offset: batch_start(geometry) };
+        let reader = Reader::new::<HardwareCheck>(store, epoch, from, fence, geometry);
+        Self {
+            _held: None,
+            file,
+            reader,
+            store,
+            epoch,
+            geometry,
+            end,
+            window: vec![0; WINDOW],
+            at: 0,
+            len: 0,
+        }
+    }
+
+    /// Turns to the first intact batch behind the place where the reader stands, and says which record it begins with; `None` if
+    /// there is none.
+    pub(crate) fn skip_damage(&mut self) -> io::Result<Option<Lsn>> {
+        let unit = self.geometry.write_unit;
+        let from = self.reader.position();
+        let from = Position { offset: (from.offset + 1).next_multiple_of(unit), ..from };
+        let mut scan = MarkScan::new::<HardwareCheck>(self.store, self.epoch, from, self.geometry);
+        while scan.first.is_none() {
+            let read = read_at(&self.file, u64::from(scan.offset()), &mut self.window)?;
+            let last = read < self.window.len();
+            if !scan.feed::<HardwareCheck>(&self.window[..read], last) {
+                break;
+            }
+        }
+        let found = scan.first.filter(|(_, next)| (self.reader.expected()..self.end).contains(next));
+        let Some((offset, next)) = found else { return Ok(None) };
+        let place = Position { offset, ..from };
+        self.reader = Reader::new::<HardwareCheck>(self.store, self.epoch, place, next, self.geometry);
+        (self.at, self.len) = (u64::from(offset), 0);
+        Ok(Some(next))
+    }
+
+    /// Makes what is read come from the device, not from the system's cache, where the system can be asked for that.
+    pub(crate) fn bypass_cache(&self) {
+        forget_pages(&self.file);
+    }
+
     /// Where the next record is.
     #[must_use]
     pub fn place(&self) -> SegmentPlace {

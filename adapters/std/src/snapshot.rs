@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use strandline_core::action::{Action, Buffer, Span};
-use strandline_core::codec::extent::HEADER_WINDOW;
+use strandline_core::codec::extent::{ExtentHeader, HEADER_WINDOW};
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::Snapshot;
 use strandline_core::snapshot::reader::{SnapshotReader, Unusable};
@@ -214,9 +214,20 @@ fn encode_all(compress: bool, take: Receiver<Vec<u8>>, give: SyncSender<Result<E
     }
 }
 
+/// What the manifest would say of a snapshot whose header and file are all that is known of it; it reads back as a whole.
+pub(crate) fn describe(dir: &Dir, number: u32, header: &ExtentHeader) -> Result<Snapshot, LoadError> {
+    let bytes = dir.len(Name::Snapshot(number))?;
+    let (base, position, time) = (header.fence, header.settled.position, header.time);
+    let mut snapshot = Snapshot { number, base, position, bytes, items: 0, time };
+    snapshot.items = open(dir, header.store, snapshot)?.items;
+    verify(dir, header.store, snapshot)?;
+    Ok(snapshot)
+}
+
 /// A snapshot whose header, end and index have been read.
 struct Opened {
     reader: SnapshotReader,
+    items: u64,
     rows: Vec<IndexRow>,
 }
 
@@ -237,7 +248,7 @@ fn open(dir: &Dir, store: StoreId, snapshot: Snapshot) -> Result<Opened, LoadErr
         .end::<HardwareCheck>(&read(snapshot.bytes.saturating_sub(END_FRAME as u64), END_FRAME as u64)?)?;
     let index = read(end.index, end.index_bytes)?;
     let rows = reader.index::<HardwareCheck>(&end, &index)?.collect();
-    Ok(Opened { reader, rows })
+    Ok(Opened { reader, items: end.items, rows })
 }
 
 /// Hands every chunk to `state`, in order.
@@ -247,21 +258,31 @@ pub(crate) fn load(
     snapshot: Snapshot,
     state: &mut impl Replay,
 ) -> Result<(), LoadError> {
-    each_chunk(dir, store, snapshot, |chunk| Ok(state.restore(&chunk)?))
+    each_chunk(dir, store, snapshot, |chunk, _| Ok(state.restore(&chunk)?))
 }
 
 /// Reads everything and decodes it, and does nothing with it.
 pub(crate) fn verify(dir: &Dir, store: StoreId, snapshot: Snapshot) -> Result<(), LoadError> {
-    each_chunk(dir, store, snapshot, |_| Ok(()))
+    each_chunk(dir, store, snapshot, |_, _| Ok(()))
+}
+
+/// The same, telling `read` how many bytes of the file each chunk takes.
+pub(crate) fn read_chunks(
+    dir: &Dir,
+    store: StoreId,
+    snapshot: Snapshot,
+    mut read: impl FnMut(u32) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    each_chunk(dir, store, snapshot, |_, bytes| read(bytes))
 }
 
 fn each_chunk(
     dir: &Dir,
     store: StoreId,
     snapshot: Snapshot,
-    mut each: impl FnMut(Vec<u8>) -> Result<(), LoadError>,
+    mut each: impl FnMut(Vec<u8>, u32) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
-    let Opened { reader, rows } = open(dir, store, snapshot)?;
+    let Opened { reader, rows, .. } = open(dir, store, snapshot)?;
     let count = workers();
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..count)
@@ -278,9 +299,9 @@ fn each_chunk(
                 decoded
             })
             .collect();
-        for number in 0..rows.len() {
+        for (number, row) in rows.iter().enumerate() {
             let decoded = lanes[number % count].recv().map_err(|_| LoadError::Decode(number))?;
-            each(decoded?)?;
+            each(decoded?, row.bytes)?;
         }
         Ok(())
     })

@@ -180,9 +180,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
     /// Asks for the newest snapshot that has not been tried, `candidate` of them are left.
     pub(super) fn poll_snapshot(&mut self, candidate: usize) -> Option<Ask> {
-        if self.options.scope == super::Scope::Open
-            && let Some(snapshot) =
-                candidate.checked_sub(1).and_then(|at| self.manifest.snapshots.as_slice().get(at))
+        if let Some(snapshot) =
+            candidate.checked_sub(1).and_then(|at| self.manifest.snapshots.as_slice().get(at))
         {
             return Some(Ask::Load(*snapshot));
         }
@@ -190,8 +189,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             self.begin_replay(Settled { position: Position::default(), lsn: Lsn::FIRST });
             return None;
         };
-        let begins = first.fence == Lsn::FIRST || self.options.scope == super::Scope::Verify;
-        if !begins && first.fence != Lsn::UNKNOWN {
+        if first.fence != Lsn::FIRST && first.fence != Lsn::UNKNOWN {
             self.refuse(Refusal::NoSnapshot { first: first.fence });
             return None;
         }

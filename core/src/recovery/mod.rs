@@ -52,7 +52,7 @@ pub struct Options {
 pub enum Scope {
     /// What a start needs; then the store is opened.
     Open,
-    /// Every listed segment from the oldest on, snapshots aside; nothing is written.
+    /// The same, to say what a start would find; nothing is written.
     Verify,
 }
 
@@ -440,6 +440,12 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     #[must_use]
     pub fn manifest(&self) -> &Manifest<L> {
         &self.manifest
+    }
+
+    /// The same, for tools that change it.
+    #[must_use]
+    pub fn into_manifest(self) -> Manifest<L> {
+        self.manifest
     }
 
     /// How far replay has come: the next record, and the last one known to exist.

@@ -369,7 +369,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             missing: missing || at.is_some_and(|segment| segment.state == SegmentState::Missing),
         };
         match self.options.discard_from {
-            Some(lsn) if lsn == damage.lsn && self.options.scope == Scope::Open => {
+            Some(lsn) if lsn == damage.lsn => {
                 self.report.void_until = damage.announced;
                 self.end_of_log(Verdict::Corrupt);
             }

@@ -292,6 +292,8 @@ pub struct MarkScan {
     pub announced: Lsn,
     /// Offset behind the last batch found.
     pub end: u32,
+    /// The first mark found: its offset, and the LSN of the record behind it. A reader can go on there.
+    pub first: Option<(u32, Lsn)>,
 }
 
 impl MarkScan {
@@ -308,6 +310,7 @@ impl MarkScan {
             revision: Revision(0),
             announced: Lsn(0),
             end: 0,
+            first: None,
         }
     }
 
@@ -340,6 +343,7 @@ impl MarkScan {
         };
         let Some(mark) = Mark::decode(frame.payload) else { return };
         self.intact = true;
+        self.first = self.first.or(Some((self.offset, mark.next)));
         self.settled = self.settled.max(mark.settled);
         self.revision = self.revision.max(mark.revision);
         self.announced = self.announced.max(mark.next.plus(u64::from(mark.records)));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   std-server [serve] [FLAGS] [--discard-from LSN]     ../serve.rs
-//!   std-server verify [FLAGS]                           verify.rs
+//!   std-server verify [--json] [FLAGS]                  verify.rs
+//!   std-server repair [--apply] [FLAGS]                 repair.rs
 //!   std-server verify DUMP                              flash.rs
 //!   std-server inspect FILE                             inspect.rs, flash.rs
 //!   std-server archive WORD ...                         archive/
@@ -21,12 +22,15 @@
 mod output;
 
 pub mod archive;
+mod checkup;
 mod config;
 mod flash;
 mod generate;
 mod hash_password;
 mod import_device;
 mod inspect;
+mod progress;
+mod repair;
 mod retention;
 mod verify;
 
@@ -46,7 +50,8 @@ pub fn run() -> ExitCode {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
         Command::Verify(VerifyArgs { dump: Some(dump), .. }) => flash::verify(&dump),
-        Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded)),
+        Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded, args.json)),
+        Command::Repair(args) => with_config(&args.flags, |loaded| repair::run(&loaded, args.apply)),
         Command::Inspect { file } => flash::inspect(&file).unwrap_or_else(|| inspect::run(&file)),
         Command::Archive(args) => archive::run(&args),
         Command::Generate(generate) => generate.run(<Cli as clap::CommandFactory>::command()),
@@ -75,6 +80,9 @@ enum Command {
     /// Read everything that is kept, change nothing, and say whether it is intact: exit code 0 (intact, or an unfinished
     /// tail), 1 (damaged), 2 (can't be read)
     Verify(VerifyArgs),
+    /// Say what would go past everything that is damaged, and what is lost by it; with --apply, do it: exit code 0 (nothing to do,
+    /// or all of it done), 1 (there is something to do, or damage remains), 2 (can't be read)
+    Repair(RepairArgs),
     /// Print one line for each frame of a segment, a manifest file, a snapshot, or a dump of a flash partition
     Inspect {
         /// The file
@@ -109,6 +117,18 @@ enum Command {
 struct VerifyArgs {
     /// A dump of a flash partition, instead of a server's data
     dump: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "dump")]
+    json: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Args)]
+struct RepairArgs {
+    /// Do what is said without this flag; what is removed is kept in quarantine/, and what is lost is recorded for ever
+    #[arg(long)]
+    apply: bool,
     #[command(flatten)]
     flags: Flags,
 }

@@ -21,12 +21,13 @@ mod line;
 mod query;
 mod record;
 mod retention;
+mod salvage;
 mod scan;
 mod shard;
 mod shards;
 mod unpack;
 
-pub(crate) use self::catalog::Catalog;
+pub(crate) use self::catalog::{Catalog, Row};
 pub(crate) use self::cursor::{Cursor, Diverged};
 pub(crate) use self::follow::Follow;
 pub(crate) use self::holds::{Hold, Holds};
@@ -36,6 +37,9 @@ pub(crate) use self::line::{Draft, read as read_lines};
 pub(crate) use self::query::{Order, Query};
 pub use self::record::{Event, is_event};
 pub(crate) use self::retention::{Ground, Plan};
+pub(crate) use self::salvage::{
+    ArchiveDamage, Archived, Owner, Tally, archives_of, salvage_archive, salvage_segment,
+};
 pub(crate) use self::scan::{Found, scan};
 pub(crate) use self::shard::Shard;
 pub(crate) use self::shards::{NotStored, Place, Shards, Stored};

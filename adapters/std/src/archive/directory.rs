@@ -26,6 +26,9 @@ pub fn list(directory: &Path) -> Result<Vec<(Name, PathBuf)>, ArchiveError> {
     Ok(sorted(directory)?.0)
 }
 
+/// A directory beside archives for those that were put aside.
+const QUARANTINE: &str = "quarantine";
+
 /// Archives, and the paths that are none.
 type Sorted = (Vec<(Name, PathBuf)>, Vec<PathBuf>);
 
@@ -36,6 +39,7 @@ fn sorted(directory: &Path) -> Result<Sorted, ArchiveError> {
         let path = entry.map_err(failed)?.path();
         match path.file_name().and_then(|name| Name::parse(&name.to_string_lossy())) {
             Some(name) => found.push((name, path)),
+            None if path.ends_with(QUARANTINE) => {}
             None => foreign.push(path),
         }
     }

@@ -224,6 +224,24 @@ impl Blocks {
         }
     }
 
+    /// The LSNs of the block that comes next: the first one, and the one behind the last.
+    pub(super) fn next_lsns(&self) -> Option<(Lsn, Lsn)> {
+        let row = self.rows.get(self.next)?;
+        let next = self.rows.get(self.next + 1).map_or(self.totals.lsns.1.next(), |next| next.first);
+        Some((row.first, next))
+    }
+
+    /// Hands the entries of the next block to `take` if all of them are intact, otherwise none.
+    pub(super) fn step_strictly(&mut self, take: &mut Taker<'_>) -> Result<bool, ArchiveError> {
+        let mut entries: Vec<OwnedEntry> = Vec::new();
+        let more = self.step(&mut |entry| {
+            entries.push(entry.into());
+            Ok(())
+        })?;
+        entries.iter().try_for_each(|entry| take(&entry.entry()))?;
+        Ok(more)
+    }
+
     fn step(&mut self, take: &mut Taker<'_>) -> Result<bool, ArchiveError> {
         let Some((number, row)) = self.next_row() else {
             self.finish()?;

@@ -127,6 +127,11 @@ impl Archive {
         &self.info
     }
 
+    /// Makes what is read come from the device, not from the system's cache, where the system can be asked for that.
+    pub fn bypass_cache(&self) {
+        crate::dir::forget_pages(&self.bytes.file);
+    }
+
     /// SHA-256 of the file, which the next archive names.
     ///
     /// # Errors
@@ -149,6 +154,28 @@ impl Archive {
         let mut source = self.source(range)?;
         while source.step(take)? {}
         Ok(())
+    }
+
+    /// Hands every entry of an intact block to `take`, in order, and returns the LSNs that the damaged blocks hold: first ones, and the
+    /// ones behind the last. For one of ours whose end can be read.
+    ///
+    /// # Errors
+    /// [`ArchiveError`], also of `take`.
+    pub fn read_intact(&self, take: &mut Taker<'_>) -> Result<Vec<(Lsn, Lsn)>, ArchiveError> {
+        let Some(index) = self.index()? else { return Err(ArchiveError::NoLsns(self.info.path.clone())) };
+        let mut blocks = Blocks::open(&self.bytes, &index, Range::ALL)?;
+        let mut lost = Vec::new();
+        loop {
+            let block = blocks.next_lsns();
+            match blocks.step_strictly(take) {
+                Ok(true) => {}
+                Ok(false) => return Ok(lost),
+                Err(ArchiveError::Damaged { .. }) if block.is_some() => lost.extend(block),
+                // It says that entries are missing, which is known.
+                Err(ArchiveError::Damaged { .. }) => return Ok(lost),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The entries of a range one by one, in order; one block of them is in memory.

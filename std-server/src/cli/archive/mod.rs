@@ -28,7 +28,6 @@ mod now;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod places;
-mod progress;
 mod read;
 mod select;
 mod sources;
@@ -44,6 +43,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use strandline::archive::{ArchiveError, Level};
 
+use super::progress;
 use export::Format;
 use import::ImportArgs;
 use now::NowArgs;

@@ -1,0 +1,136 @@
+//! Reads everything that a server keeps, shard by shard: what `verify` prints and `repair` goes by.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use strandline::repair::{Examination, Look};
+use strandline::{Log, LogId, Lsn, OpenError};
+
+use super::progress::BytesBar;
+use crate::config::{Config, Loaded};
+use crate::engine::{archive_dir, options_of, places};
+use crate::events::{ArchiveDamage, Archived, Catalog, Row, archives_of};
+
+/// One shard, read as a whole.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) number: u16,
+    pub(super) found: Examination,
+    pub(super) archived: Archived,
+    pub(super) archives: PathBuf,
+}
+
+/// How a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Health {
+    Good,
+    /// Something is damaged, or a start is refused.
+    Damaged,
+    /// It can't be read now.
+    Unreadable,
+}
+
+impl Shard {
+    pub(super) fn health(&self) -> Health {
+        if matches!(self.found.blocked, Some(OpenError::Step(_))) {
+            Health::Unreadable
+        } else if self.found.is_damaged()
+            || !self.archived.damaged.is_empty()
+            || !self.archived.unreadable.is_empty()
+        {
+            Health::Damaged
+        } else {
+            Health::Good
+        }
+    }
+
+    /// Whether a damaged archive can be made again from its segment.
+    pub(super) fn has_segment(&self, damage: &ArchiveDamage) -> bool {
+        damage.log.is_some_and(|log| self.found.listed.contains(&log))
+    }
+}
+
+/// Reads every shard. An error says why there is nothing to be read.
+pub(super) fn shards(config: &Config) -> Result<Vec<Shard>, String> {
+    let numbers = 0..config.shard_count;
+    for number in numbers.clone() {
+        let places = places(config, number);
+        if let Some(missing) = [&places.log, &places.snapshots].into_iter().find(|place| !place.is_dir()) {
+            return Err(format!(
+                "there is no directory {}: name the data with --data-dir DIR",
+                missing.display()
+            ));
+        }
+    }
+    let read = Arc::<AtomicU64>::default();
+    let _bar = BytesBar::follow(&read, numbers.clone().map(|number| bytes_of(config, number)).sum());
+    numbers.map(|number| shard(config, number, &read)).collect()
+}
+
+fn shard(config: &Config, number: u16, read: &Arc<AtomicU64>) -> Result<Shard, String> {
+    let archives = archive_dir(config, number);
+    let rows = Catalog::peek(&places(config, number).log);
+    let range = |log: LogId| rows.get(&log.0).map(|row: &Row| (Lsn(row.first), Lsn(row.end)));
+    let archived = archives_of(number, &archives, range, |bytes| {
+        read.fetch_add(bytes, Relaxed);
+    })?;
+    let found = look(config, number, &archived, read, |look| Log::examine(&options_of(config, number), look));
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(Shard { number, found, archived, archives })
+}
+
+/// What the catalog and the archives of a shard know is told to whoever looks at its log.
+pub(super) fn look<T>(
+    config: &Config,
+    number: u16,
+    archived: &Archived,
+    read: &Arc<AtomicU64>,
+    then: impl FnOnce(&Look<'_>) -> T,
+) -> T {
+    let rows = Catalog::peek(&places(config, number).log);
+    let end_of =
+        |log: LogId, first: Lsn| rows.get(&log.0).filter(|row| row.first == first.0).map(|row| Lsn(row.end));
+    let is_elsewhere = |log: LogId, (first, end): (Lsn, Lsn)| {
+        archived.intact.iter().any(|info| {
+            let lsns = info.extended.as_ref().map(|extended| extended.lsns);
+            info.log == log && lsns.is_some_and(|(from, last)| from == first && last.next() == end)
+        })
+    };
+    then(&Look { end_of: &end_of, is_elsewhere: &is_elsewhere, progress: Arc::clone(read) })
+}
+
+fn bytes_of(config: &Config, number: u16) -> u64 {
+    let places = places(config, number);
+    let of = |place: &Path| -> u64 {
+        let entries = fs::read_dir(place).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file))
+            .map(|it| it.len())
+            .sum()
+    };
+    of(&places.log) + of(&places.snapshots) + of(&archive_dir(config, number))
+}
+
+/// A command line of this program over the same data.
+pub(super) fn command(loaded: &Loaded, words: &str) -> String {
+    let file = loaded.file.as_ref().map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+    format!("std-server {words}{file} --data-dir {}", loaded.config.data_dir.display())
+}
+
+/// A moment for people.
+pub(super) fn moment(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{ms} ms"), |time| format!("{time:.0}"))
+}
+
+/// LSNs for people: the last one is named.
+pub(super) fn lsns((first, end): (Lsn, Lsn)) -> String {
+    match end.0.saturating_sub(first.0) {
+        0 => format!("LSN {first} on, of which none is known to have been there"),
+        1 => format!("LSN {first}"),
+        _ => format!("LSN {first} to {}", end.0 - 1),
+    }
+}
