@@ -70,6 +70,7 @@ impl Collector for Reader {
         let Some(stats) = store.log_stats() else { return Ok(()) };
         log_rows(&mut rows, &stats)?;
         history_rows(&mut rows, engine)?;
+        scrub_rows(&mut rows, engine)?;
         snapshot_rows(&mut rows, &stats, engine)
     }
 }
@@ -159,6 +160,16 @@ fn history_rows(rows: &mut Rows<'_>, engine: &DurableEngine) -> fmt::Result {
         "Damaged segments, which are never archived and never deleted",
         count(report.quarantined.len()),
     )
+}
+
+fn scrub_rows(rows: &mut Rows<'_>, engine: &DurableEngine) -> fmt::Result {
+    let Some(report) = engine.scrub_report() else { return Ok(()) };
+    rows.gauge("scrub_damaged", "Files that are kept and do not read back", count(report.damaged.len()))?;
+    rows.counter("scrub_rounds", "Rounds of scrubbing that were finished since the start", report.rounds)?;
+    rows.counter("scrub_read_bytes", "Bytes that scrubbing has read since the start", report.bytes)?;
+    rows.gauge("scrub_running", "1 while a round of scrubbing runs", flag(report.is_running))?;
+    let Some(finished) = report.finished else { return Ok(()) };
+    rows.gauge("scrub_age_seconds", "Since the last round was finished", finished.elapsed().as_secs_f64())
 }
 
 struct Rows<'e> {

@@ -152,9 +152,15 @@ fn workers() -> usize {
 }
 
 fn failed(config: &Config, failure: &Failure) -> ExitCode {
+    let next = if failure.is_damage() {
+        let data = config.data_dir.display();
+        format!(". All of it, and what goes past it, changing nothing: std-server repair --data-dir {data}")
+    } else {
+        String::new()
+    };
     match config.logging.format {
-        LogFormat::Human => drop(writeln!(io::stderr(), "std-server: {failure}")),
-        LogFormat::Json => tracing::error!("{failure}"),
+        LogFormat::Human => drop(writeln!(io::stderr(), "std-server: {failure}{next}")),
+        LogFormat::Json => tracing::error!("{failure}{next}"),
     }
     ExitCode::FAILURE
 }
@@ -207,6 +213,13 @@ impl From<OpenError> for Failure {
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
         Self::Tls(error)
+    }
+}
+
+impl Failure {
+    /// Whether a repair has more to say.
+    const fn is_damage(&self) -> bool {
+        matches!(self, Self::Open(OpenError::Corrupt(_) | OpenError::Inconsistent(_)))
     }
 }
 

@@ -182,6 +182,22 @@ impl Dir {
         Ok(read)
     }
 
+    /// Whether a file holds nothing but zeros.
+    pub(crate) fn is_blank(&self, name: Name) -> Result<bool, StepError> {
+        let mut window = vec![0; ZEROS.len()];
+        let mut offset = 0;
+        loop {
+            let read = self.read(name, offset, &mut window)?;
+            if window[..read] != ZEROS[..read] {
+                return Ok(false);
+            }
+            if read < window.len() {
+                return Ok(true);
+            }
+            offset += read as u64;
+        }
+    }
+
     /// Length of a file, bytes.
     pub(crate) fn len(&self, name: Name) -> Result<u64, StepError> {
         let len = self.file(name).and_then(|file| file.metadata()).map(|metadata| metadata.len());

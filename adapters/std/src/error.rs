@@ -84,6 +84,15 @@ pub enum OpenError {
     /// Settled data is damaged or missing.
     #[error("{}", .0)]
     Corrupt(Box<CorruptReport>),
+    /// The store's files don't fit together.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// A newer version wrote it.
+    #[error("{0}")]
+    Newer(String),
+    /// The device does not give what is on it, or not twice the same.
+    #[error("{0}")]
+    Unreadable(String),
     /// The store can't be opened for another reason.
     #[error("{0}")]
     Refused(String),
@@ -108,26 +117,40 @@ pub struct CorruptReport {
     pub wanted: Option<Lsn>,
 }
 
+impl CorruptReport {
+    /// Which file is damaged or missing, and where.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let Damage { position, missing, .. } = self.damage;
+        match &self.file {
+            Some(file) if missing => format!("{} is missing", file.display()),
+            Some(file) => format!("{} is damaged at offset {}", file.display(), position.offset),
+            None => format!("segment {} is missing", position.log),
+        }
+    }
+
+    /// Why the lost records are known to have been durable, if that is so.
+    #[must_use]
+    pub fn proof(&self) -> Option<String> {
+        let Damage { position, settled, .. } = self.damage;
+        (settled.position > position).then(|| {
+            format!("everything before LSN {} was durable (position {})", settled.lsn, settled.position)
+        })
+    }
+}
+
 impl core::fmt::Display for CorruptReport {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Damage { position, lsn, settled, announced, missing, .. } = self.damage;
-        match &self.file {
-            Some(file) if missing => write!(f, "{} is missing", file.display())?,
-            Some(file) => write!(f, "{} is damaged at offset {}", file.display(), position.offset)?,
-            None => write!(f, "segment {} is missing", position.log)?,
-        }
+        let Damage { lsn, settled, announced, .. } = self.damage;
+        f.write_str(&self.what())?;
         let known = announced.max(settled.lsn);
         if known > lsn {
             write!(f, ": settled records are lost, from LSN {lsn} to at least {}.", known.0 - 1)?;
         } else {
             write!(f, ": records from LSN {lsn} on may be lost; none is known to have been there.")?;
         }
-        if settled.position > position {
-            write!(
-                f,
-                " Proof: everything before LSN {} was durable (position {}).",
-                settled.lsn, settled.position
-            )?;
+        if let Some(proof) = self.proof() {
+            write!(f, " Proof: {proof}.")?;
         }
         write!(f, " Records before LSN {lsn} are intact. Nothing was changed.")?;
         if let Some(wanted) = self.wanted {
@@ -149,44 +172,44 @@ pub(crate) fn refusal(
     let corrupt = |damage: Damage, wanted| {
         OpenError::Corrupt(Box::new(CorruptReport { file: damage.extent.map(&path), damage, wanted }))
     };
-    let text = match refusal {
-        Refusal::Corrupt(damage) => return corrupt(damage, None),
-        Refusal::NotThere { damage } => return corrupt(damage, wanted),
-        Refusal::Newer { extent, offset } => format!(
+    let named = |extent| path(extent).display().to_string();
+    match refusal {
+        Refusal::Corrupt(damage) => corrupt(damage, None),
+        Refusal::NotThere { damage } => corrupt(damage, wanted),
+        Refusal::Newer { extent, offset } => OpenError::Newer(format!(
             "{} at offset {offset} was written by a newer version: use that version. This is not damage and nothing was changed",
-            path(extent).display()
-        ),
-        Refusal::Unreadable { extent, offset } => format!(
+            named(extent)
+        )),
+        Refusal::Unreadable { extent, offset } => OpenError::Unreadable(format!(
             "{} can't be read at offset {offset}: this is neither the end of the log nor damage to it; check the device, then start again",
-            path(extent).display()
-        ),
-        Refusal::RolledBack { newest, named } => format!(
+            named(extent)
+        )),
+        Refusal::Unstable { position } => OpenError::Unreadable(format!(
+            "the log gave other bytes at {position} than a moment ago: check the device, then start again"
+        )),
+        Refusal::RolledBack { newest, named } => OpenError::Inconsistent(format!(
             "the newest manifest revision is {newest}, but revision {named} was durable: a manifest file is damaged or was replaced by an older one; \
              put the newer one back"
-        ),
-        Refusal::NoManifest { witness } => format!(
+        )),
+        Refusal::NoManifest { witness } => OpenError::Inconsistent(format!(
             "{} holds data, but no manifest file has an intact revision: restore manifest-0, manifest-1 and manifest-2 from a backup",
-            path(witness).display()
-        ),
-        Refusal::Stray { extent } => format!(
+            named(witness)
+        )),
+        Refusal::Stray { extent } => OpenError::Inconsistent(format!(
             "{} is not of this store: its number is far above every one that the store has given. Move it elsewhere, then start again. Nothing was changed",
-            path(extent).display()
-        ),
-        Refusal::SeveralStores { extent } => format!(
+            named(extent)
+        )),
+        Refusal::SeveralStores { extent } => OpenError::Inconsistent(format!(
             "{} is of another store than the other manifest files: put the right one back",
-            path(extent).display()
-        ),
-        Refusal::NoSnapshot { first } => format!(
+            named(extent)
+        )),
+        Refusal::NoSnapshot { first } => OpenError::Inconsistent(format!(
             "no snapshot can be loaded, and the log begins at LSN {first}, not at the first record: restore a snapshot file from a backup"
-        ),
-        Refusal::TooMany => "the manifest lists more than this version can hold".into(),
-        Refusal::Unstable { position } => {
-            format!(
-                "the log gave other bytes at {position} than a moment ago: check the device, then start again"
-            )
+        )),
+        Refusal::TooMany => OpenError::Refused("the manifest lists more than this version can hold".into()),
+        Refusal::Failed { action, failure } => {
+            OpenError::Refused(format!("recovery could not write ({action:?}): {failure:?}"))
         }
-        Refusal::Failed { action, failure } => format!("recovery could not write ({action:?}): {failure:?}"),
-        other => format!("{other:?}"),
-    };
-    OpenError::Refused(text)
+        other => OpenError::Refused(format!("{other:?}")),
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_core::action::{Event, Refused};
 use strandline_core::geometry::Geometry;
-use strandline_core::manifest::Snapshot;
+use strandline_core::manifest::{Loss, Snapshot};
 use strandline_core::recovery::{Options as CoreOptions, Scope};
 use strandline_core::snapshot::writer::Owner;
 use strandline_core::store::{Config, Mode, Priority};
@@ -494,6 +494,12 @@ impl Log {
             snapshot: *snapshot,
         };
         state.store.snapshots().iter().map(info).collect()
+    }
+
+    /// The losses that were gone past, oldest first; the newest of them are kept by name.
+    #[must_use]
+    pub fn losses(&self) -> Vec<Loss> {
+        self.inner.shared.state.lock().store.losses().to_vec()
     }
 
     /// A moment's view.

@@ -199,6 +199,8 @@ impl<'d> Driver<'d> {
                     }
                     self.complete(id, result);
                 }
+                // One that was prepared and not begun holds nothing.
+                Ask::Preserve(extent) if self.dir.is_blank(Name::of(extent))? => {}
                 Ask::Preserve(extent) => {
                     let path = self.dir.preserve(Name::of(extent))?;
                     self.recovered.quarantined.push(path);

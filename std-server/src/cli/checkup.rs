@@ -35,7 +35,7 @@ pub(super) enum Health {
 
 impl Shard {
     pub(super) fn health(&self) -> Health {
-        if matches!(self.found.blocked, Some(OpenError::Step(_))) {
+        if matches!(self.found.blocked, Some(OpenError::Step(_) | OpenError::Unreadable(_))) {
             Health::Unreadable
         } else if self.found.is_damaged()
             || !self.archived.damaged.is_empty()

@@ -78,11 +78,11 @@ fn carry_out(loaded: &Loaded, plans: &[Plan<'_>]) -> ExitCode {
     };
     let health = again.iter().map(Shard::health).max().unwrap_or(Health::Good);
     if health == Health::Good {
-        println!("repaired: what is left is good, and a server starts. What was lost stands in");
+        println!("Repaired: what is left is good, and a server starts. What was lost is told for ever by");
         println!("  {}", command(loaded, "verify"));
         return ExitCode::SUCCESS;
     }
-    println!("damage remains:");
+    println!("Damage remains:");
     println!("  {}", command(loaded, "repair"));
     ExitCode::FAILURE
 }
@@ -112,9 +112,9 @@ impl Plan<'_> {
             println!("shard {}", self.shard.number);
         }
         match (&found.refusal, &found.blocked) {
-            (Some(error), _) => println!("A server does not start: {error}\n"),
+            (_, Some(_)) => {}
+            (Some(_), None) => println!("A server does not start.\n"),
             (None, None) => println!("A server starts, but something that is kept is damaged.\n"),
-            (None, Some(_)) => {}
         }
         if let Some(error) = &found.blocked {
             println!("CAN'T BE REPAIRED\n  {error}");
@@ -177,9 +177,13 @@ impl Plan<'_> {
             }
             Step::Discard { damage, segments } => {
                 let place = damage.damage;
-                let end = place.announced.max(place.settled.lsn);
+                let end = place.announced.max(place.settled.lsn).max(place.lsn);
                 heading(&format!("discard every record from LSN {} on", place.lsn));
-                line("lost", &format!("{}, for good", lsns((place.lsn, end.max(place.lsn)))));
+                line("why", &damage.what());
+                if let Some(proof) = damage.proof() {
+                    line("proof", &proof);
+                }
+                line("lost", &format!("{}; records before LSN {} stay", lsns((place.lsn, end)), place.lsn));
                 for damage in segments {
                     line("segment", &about(damage));
                     self.print_loss(damage, false);
@@ -326,18 +330,15 @@ fn line(name: &str, text: &str) {
 }
 
 /// What the operator can do where no step helps.
-fn instead(error: &OpenError) -> &'static str {
+const fn instead(error: &OpenError) -> &'static str {
     match error {
-        OpenError::Step(_) => {
-            "This is a read error, not damage: copy what can be read to a good disk (ddrescue, or dd conv=noerror,sync), and repair the copy."
+        OpenError::Step(_) | OpenError::Unreadable(_) => {
+            "Copy what can be read to a good disk (ddrescue, or dd conv=noerror,sync), and repair the copy with --data-dir COPY."
         }
-        OpenError::Refused(text) if text.contains("newer version") => "Use the version that wrote it.",
-        OpenError::Refused(text) if text.contains("no snapshot can be loaded") => {
-            "Put a snapshot file back from a backup. Without one the keys can't be computed; events and changes can still be read with \
-             std-server inspect and std-server archive cat."
-        }
-        OpenError::Refused(text) if text.contains("check the device") => {
-            "Copy the data directory to a good disk (ddrescue, or dd conv=noerror,sync), and repair the copy."
+        OpenError::Newer(_) => "Use the version that wrote it.",
+        OpenError::Inconsistent(_) => {
+            "Put a snapshot or the missing files back from a backup. Without them the keys can't be computed; what the log holds can still \
+             be read with std-server inspect, and what the archives hold with std-server archive cat."
         }
         _ => "Restore the data directory from a backup.",
     }

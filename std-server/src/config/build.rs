@@ -25,8 +25,8 @@ use super::keys::{BATCH_MIN_BYTES, Id, SEGMENT_MAX_BYTES, VALUE_DEFAULT_BYTES, k
 use super::problem::{ConfigError, Origin, Problem};
 use super::settings::Settings;
 use super::types::{
-    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig,
-    WalConfig,
+    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, ScrubConfig,
+    SnapshotConfig, WalConfig,
 };
 use super::value::bytes;
 use crate::auth::Account;
@@ -85,6 +85,7 @@ impl Builder<'_> {
             },
             shard_count: fit(self.settings.number(Id::ShardCount)),
             history: self.history(),
+            scrub: self.scrub(),
         };
         self.refuse_shared_places(&config);
         self.note_places(&config);
@@ -316,6 +317,12 @@ impl Builder<'_> {
             self.problem(host, what, HOW_TO_ADD_USERS);
         }
         SocketAddr::new(ip, fit(self.settings.number(port)))
+    }
+
+    fn scrub(&self) -> Option<ScrubConfig> {
+        let interval = Duration::from_secs(self.settings.number(Id::ScrubIntervalSecs));
+        let mib = self.settings.number_or_off(Id::ScrubMaxMbPerSec)?;
+        Some(ScrubConfig { bytes_per_second: mib << 20, interval })
     }
 
     fn history(&self) -> HistoryConfig {

@@ -36,8 +36,8 @@ pub use flags::Flags;
 pub use problem::{ConfigError, Origin, Problem};
 pub use settings::{Setting, Settings};
 pub use types::{
-    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, SnapshotConfig,
-    WalConfig,
+    Config, FsyncMode, HistoryConfig, HttpLimits, LogFormat, LogLevel, LoggingConfig, ScrubConfig,
+    SnapshotConfig, WalConfig,
 };
 pub use value::Value;
 pub(crate) use value::seconds as duration;

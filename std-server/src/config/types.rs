@@ -57,6 +57,18 @@ pub struct Config {
     pub shard_count: u16,
     /// How history is kept.
     pub history: HistoryConfig,
+    /// How what is kept is read once more; not at all unless set.
+    pub scrub: Option<ScrubConfig>,
+}
+
+/// How what is kept is read once more, to find damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScrubConfig {
+    /// No more is read in a second.
+    pub bytes_per_second: u64,
+    /// From the start of a round to the start of the next.
+    pub interval: Duration,
 }
 
 /// How events and archives are kept.

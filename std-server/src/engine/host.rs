@@ -191,7 +191,22 @@ impl DurableEngine {
             ("data_dir", config.data_dir.display().to_string()),
         ]);
         lines.extend(about_log(&stats));
+        lines.extend(self.about_losses());
         lines
+    }
+
+    /// What was lost for good, in every shard.
+    fn about_losses(&self) -> Lines {
+        let shards = self.shards().map(|shards| shards.all()).unwrap_or_default();
+        let losses =
+            shards.iter().flat_map(|shard| shard.log.losses().into_iter().map(|loss| (shard.number, loss)));
+        let named: Vec<String> = losses
+            .map(|(shard, loss)| {
+                let last = loss.until.0.saturating_sub(1).max(loss.from.0);
+                format!("shard={shard},first_lsn={},last_lsn={last},time_ms={}", loss.from, loss.time.0)
+            })
+            .collect();
+        vec![("log_losses", named.len().to_string()), ("log_lost", named.join(";"))]
     }
 
     fn about_commands(&self) -> Lines {

@@ -15,22 +15,35 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::{DurableEngine, NO_LOG, NO_PERSISTENCE, open};
 use crate::command::Refusal;
-use crate::config::Config;
-use crate::events::{Catalog, Draft, Event, Keeper, NotStored, Policy, Shard, Shards, Stored};
+use crate::config::{Config, ScrubConfig};
+use crate::events::{
+    Catalog, Draft, Event, Keeper, NotStored, Policy, ScrubReport, Scrubber, Shard, Shards, Stored,
+};
 
-/// The thread that keeps history; it ends when this is dropped.
+/// The threads that keep history and scrub; they end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Keeping {
     keeper: Arc<Keeper>,
-    thread: Option<JoinHandle<()>>,
+    scrubber: Option<Arc<Scrubber>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Keeping {
     pub(super) fn begin(shards: &Arc<Shards>, policy: Policy, clock: &Arc<Clock>) -> io::Result<Self> {
         let keeper = Arc::new(Keeper::new(Arc::clone(shards), policy));
         let clock = Arc::clone(clock);
-        let thread = Some(keeper.start(move || clock.now_us() / 1000)?);
-        Ok(Self { keeper, thread })
+        let threads = vec![keeper.start(move || clock.now_us() / 1000)?];
+        Ok(Self { keeper, scrubber: None, threads })
+    }
+
+    /// Reads what is settled in the background, if that is wanted.
+    fn scrub(&mut self, shards: &Arc<Shards>, config: Option<ScrubConfig>) {
+        let scrubber = config.map(|config| Arc::new(Scrubber::new(Arc::clone(shards), config)));
+        match scrubber.as_ref().map(Scrubber::start).transpose() {
+            Ok(thread) => self.threads.extend(thread),
+            Err(error) => tracing::error!(%error, "nothing is scrubbed: no thread for it"),
+        }
+        self.scrubber = scrubber;
     }
 
     pub(super) const fn keeper(&self) -> &Arc<Keeper> {
@@ -41,7 +54,10 @@ impl Keeping {
 impl Drop for Keeping {
     fn drop(&mut self) {
         self.keeper.stop();
-        if let Some(thread) = self.thread.take() {
+        if let Some(scrubber) = &self.scrubber {
+            scrubber.stop();
+        }
+        for thread in self.threads.drain(..) {
             // What it was doing is given up between two pieces of work.
             let _ = thread.join();
         }
@@ -130,9 +146,21 @@ impl DurableEngine {
     pub(super) fn keep_history(self: &Arc<Self>) {
         let Some(shards) = self.shards.get() else { return };
         match Keeping::begin(shards, policy(&self.facts.config), &self.clock) {
-            Ok(keeping) => *self.keeper.lock() = Some(keeping),
+            Ok(mut keeping) => {
+                keeping.scrub(shards, self.facts.config.scrub);
+                *self.keeper.lock() = Some(keeping);
+            }
             Err(error) => tracing::error!(%error, "history is not kept: no thread for it"),
         }
+    }
+
+    /// What scrubbing has found; `None` if it is off.
+    pub(crate) fn scrub_report(&self) -> Option<ScrubReport> {
+        self.keeper
+            .lock()
+            .as_ref()
+            .and_then(|keeping| keeping.scrubber.as_ref())
+            .map(|scrubber| scrubber.report())
     }
 
     /// What keeps history.

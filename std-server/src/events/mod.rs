@@ -6,6 +6,8 @@
 //!  GET /events/tail ─► follow.rs ─► scan.rs up to now ─► the log as it grows
 //!  files of a stopped server ─► import.rs ─► shards.rs
 //!  in the background ─► keeper.rs ─► catalog.rs, archives, what is let go of ─► retention.rs, holds.rs
+//!                    └► scrub.rs: reads what is kept once more
+//!  repair ─► salvage.rs: what can be read of what is damaged
 //! ```
 //!
 //! An event's place is its shard and LSN. Contexts hash to shards, each of which is a log of its own; the keyspace is in shard 0.
@@ -23,6 +25,7 @@ mod record;
 mod retention;
 mod salvage;
 mod scan;
+mod scrub;
 mod shard;
 mod shards;
 mod unpack;
@@ -41,5 +44,6 @@ pub(crate) use self::salvage::{
     ArchiveDamage, Archived, Owner, Tally, archives_of, salvage_archive, salvage_segment,
 };
 pub(crate) use self::scan::{Found, scan};
+pub(crate) use self::scrub::{Finding, ScrubReport, Scrubber};
 pub(crate) use self::shard::Shard;
 pub(crate) use self::shards::{NotStored, Place, Shards, Stored};

@@ -14,6 +14,7 @@ use super::shapes::{Section, Snapshot, Snapshots, Taken};
 use super::{Server, Site};
 use crate::command::Host as _;
 use crate::engine::DurableEngine;
+use crate::events::Finding;
 
 /// Takes a snapshot, and answers when it is durable and counts.
 #[utoipa::path(post, path = "/snapshot", tag = "operation", responses((status = 200, body = Taken), SynapErrors))]
@@ -94,6 +95,9 @@ fn state(engine: &DurableEngine) -> (StatusCode, Value) {
     if let Some(history) = history(engine) {
         state["history"] = history;
     }
+    if let Some(scrub) = scrub(engine) {
+        state["scrub"] = scrub;
+    }
     (status, state)
 }
 
@@ -143,6 +147,19 @@ fn history(engine: &DurableEngine) -> Option<Value> {
         detail.insert("quarantined".to_owned(), named.collect());
     }
     (!detail.is_empty()).then_some(Value::Object(detail))
+}
+
+/// What scrubbing has found, if anything. The server serves all the same: the answer stays 200.
+fn scrub(engine: &DurableEngine) -> Option<Value> {
+    let damaged = engine.scrub_report()?.damaged;
+    let described = |(path, finding): (&std::path::PathBuf, &Finding)| {
+        json!({
+            "file": path.display().to_string(), "kind": finding.kind.word(), "shard": finding.shard,
+            "offset": finding.offset, "first_lsn": finding.lsns.map(|lsns| lsns.0),
+            "last_lsn": finding.lsns.map(|lsns| lsns.1), "why": finding.why, "do": finding.kind.advice(),
+        })
+    };
+    (!damaged.is_empty()).then(|| json!({ "damaged": damaged.iter().map(described).collect::<Vec<_>>() }))
 }
 
 fn described(info: &SnapshotInfo) -> Snapshot {

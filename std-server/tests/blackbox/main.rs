@@ -3,6 +3,7 @@
 //! ```text
 //!  durable.rs    cases 1–3      acknowledged means kept, in every mode
 //!  damage.rs     cases 4–7      torn, flipped, cut, missing, absurd and newer files
+//!  repair.rs                    verify, repair and scrub over every kind of damage
 //!  snapshots.rs  cases 8, 9, 13, 14
 //!  exact.rs      cases 10, 11   expiry and every kind of write come back as they were
 //!  faults.rs     cases 12, 22   a full, a failing and a slow disk
@@ -28,6 +29,7 @@ mod exact;
 mod faults;
 mod history;
 mod overload;
+mod repair;
 mod snapshots;
 mod stop;
 mod support;

@@ -259,7 +259,7 @@ impl<'l> Examiner<'l> {
             match verify(&self.dir, manifest.store, snapshot) {
                 Ok(()) => {}
                 Err(LoadError::Unusable(Unusable::Newer)) => {
-                    self.found.blocked.get_or_insert(OpenError::Refused(format!(
+                    self.found.blocked.get_or_insert(OpenError::Newer(format!(
                         "{} was written by a newer version: use that version. This is not damage",
                         path.display()
                     )));

@@ -196,7 +196,7 @@ impl Examiner<'_> {
             return Ok(Checked { damage, ended: None });
         }
         let failed =
-            |error: io::Error| OpenError::Refused(format!("read {}: {error}", damage.path.display()));
+            |error: io::Error| OpenError::Unreadable(format!("read {}: {error}", damage.path.display()));
         let file = match File::open(&damage.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
