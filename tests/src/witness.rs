@@ -5,7 +5,7 @@
 use strandline_core::codec::extent::{ExtentHeader, HeaderParsed, HeaderRole};
 use strandline_core::geometry::Geometry;
 use strandline_core::lower::posix::File;
-use strandline_core::types::{Lsn, Position};
+use strandline_core::types::{Lsn, Position, Settled};
 use strandline_core::wal::reader::MarkScan;
 
 use crate::posix::Disk;
@@ -16,18 +16,22 @@ use crate::setup::FastCheck;
 pub fn witnessed(disk: &Disk) -> Lsn {
     let segments = disk.files().filter(|file| matches!(file, File::Segment(_)));
     let contents = segments.filter_map(|file| disk.content(file));
-    contents.map(settled).max().unwrap_or(Lsn::FIRST).max(Lsn::FIRST)
+    contents.map(|content| settled(content).lsn).max().unwrap_or(Lsn::FIRST).max(Lsn::FIRST)
 }
 
-fn settled(content: &[u8]) -> Lsn {
-    let HeaderParsed::Header(header) = ExtentHeader::decode::<FastCheck>(content) else { return Lsn::FIRST };
+/// What the header and the marks in a segment's bytes call settled.
+#[must_use]
+pub fn settled(content: &[u8]) -> Settled {
+    let HeaderParsed::Header(header) = ExtentHeader::decode::<FastCheck>(content) else {
+        return Settled::default();
+    };
     if header.role != HeaderRole::Wal {
-        return Lsn::FIRST;
+        return Settled::default();
     }
     let (write_unit, batch_align, extent_bytes) = header.geometry;
     let geometry = Geometry { write_unit, batch_align, extent_bytes, ..Geometry::HOST };
     let start = Position { log: header.log, offset: 0 };
     let mut scan = MarkScan::new::<FastCheck>(header.store, header.epoch, start, geometry);
     scan.feed::<FastCheck>(content, true);
-    header.settled.lsn.max(scan.settled.lsn)
+    header.settled.max(scan.settled)
 }

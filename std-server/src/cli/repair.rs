@@ -207,7 +207,8 @@ impl Plan<'_> {
             line("lost", &format!("{unreadable} records (keys are in the newest snapshot; events are lost)"));
         }
         line("readable", &described(&tally));
-        if tally.records > 0 {
+        let only_events = stays && !self.config.wal.conservative_mode;
+        if tally.records > 0 && (tally.events > 0 || !only_events) {
             let kept = if stays { self.shard.archives.clone() } else { self.quarantine() };
             line("kept", &format!("what is readable, as an archive in {}", kept.display()));
         }

@@ -275,11 +275,12 @@ fn a_damaged_segment_of_history_is_given_up_by_command_and_only_what_can_not_be_
     history(&setup);
     let segment = segments(setup.data()).swap_remove(0);
     edit(&segment, |bytes| bytes[500_000..500_400].fill(0x55));
-    // A server starts, and keeps it for ever.
+    // A server that reads it once more starts, and keeps it for ever.
+    fs::remove_file(setup.data().join("wal/history/catalog")).expect("there");
     let server = start(&setup);
     wait_until("it is named", || metric(&server, "strandline_quarantined_segments") == 1.0);
     server.stop();
-    let said = dry_run(&setup, &["give up segment 1", "no start needs it", "as an archive"]);
+    let said = dry_run(&setup, &["give up segment 1", "which no start needs", "as an archive"]);
     assert!(said.said("events"), "{said}");
     apply(&setup);
     let lost = losses(&setup);
@@ -404,7 +405,7 @@ fn damage_is_found_while_the_server_runs() {
     let found = state["scrub"]["damaged"].as_array().expect("a list");
     let of = |path: &Path| found.iter().find(|one| one["file"] == path.display().to_string()).expect("named");
     assert!(
-        of(&segment)["offset"].as_u64().is_some_and(|offset| (490_000..=500_000).contains(&offset)),
+        of(&segment)["offset"].as_u64().is_some_and(|offset| (400_000..=500_000).contains(&offset)),
         "{found:?}"
     );
     assert!(of(&segment)["first_lsn"].as_u64() <= of(&segment)["last_lsn"].as_u64());

@@ -132,7 +132,7 @@ impl Examiner<'_> {
         let lent = memory(self.dir.geometry(), 0);
         let mut manifest = Manifest::<Owned>::new(lent.segments, lent.free, lent.snapshots);
         manifest.reset(store);
-        let named = ours.iter().map(|(_, header)| header.revision).max().unwrap_or_default();
+        let named = ours.iter().map(|(_, header)| header.revision).max().max(self.named).unwrap_or_default();
         let last = segments.last().map_or(LogId(0), |segment| segment.log).0.max(old.head.next_log.0);
         manifest.head = Head {
             revision: Self::next_revision(named, old),
@@ -159,7 +159,10 @@ impl Examiner<'_> {
         let fits = segments.into_iter().all(|segment| manifest.segments.push(segment).is_ok())
             && snapshots.into_iter().all(|snapshot| manifest.snapshots.push(snapshot).is_ok());
         let Some(bytes) = encoded(&manifest, self.dir.geometry()).filter(|_| fits) else { return false };
-        self.dir.pretence_mut().instead.insert(Name::Manifest(0), bytes);
+        let again = self.dir.pretence_mut().instead.insert(Name::Manifest(0), bytes).is_some();
+        if again {
+            return true;
+        }
         for path in headers.headless {
             self.put_aside(path, "a segment without an intact header, which no manifest lists".to_owned());
         }

@@ -162,14 +162,14 @@ pub(crate) struct Examiner<'l> {
     pub(crate) found: Examination,
     /// The manifest after the steps, without what they drop.
     pub(crate) manifest: Option<Manifest<Owned>>,
-    /// The newest readable revision of the manifest, if it is to be made again.
-    rebuilt: bool,
+    /// The newest revision that is known to have been durable, once the manifest is to be made again.
+    named: Option<Revision>,
 }
 
 impl<'l> Examiner<'l> {
     pub(crate) fn new(mut dir: Dir, options: CoreOptions, look: &'l Look<'l>) -> Self {
         dir.count_reads(Arc::clone(&look.progress));
-        Self { dir, options, look, found: Examination::default(), manifest: None, rebuilt: false }
+        Self { dir, options, look, found: Examination::default(), manifest: None, named: None }
     }
 
     /// Rehearses starts until one succeeds or nothing goes past its refusal, then looks at the rest.
@@ -225,9 +225,15 @@ impl<'l> Examiner<'l> {
                 true
             }
             Refusal::SeveralStores { .. } => self.put_foreign_manifests_aside(),
-            Refusal::RolledBack { .. } | Refusal::NoManifest { .. } if !self.rebuilt => {
-                self.rebuilt = true;
+            // Marks that are read only later may name a newer revision than headers did.
+            Refusal::RolledBack { named, .. } if self.named.is_none_or(|known| known < named) => {
                 let why = why();
+                self.named = Some(named);
+                self.rebuild(manifest, why)
+            }
+            Refusal::NoManifest { .. } if self.named.is_none() => {
+                let why = why();
+                self.named = Some(Revision(0));
                 self.rebuild(manifest, why)
             }
             _ => false,
