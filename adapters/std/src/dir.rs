@@ -1,11 +1,11 @@
 //! The only code that touches the operating system: one arm per step of [`strandline_core::lower::posix`].
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;

@@ -211,19 +211,14 @@ impl Scrubber {
 
 /// Reads every entry of an archive.
 fn scrub_archive(path: &Path, pace: &mut dyn Pace) -> Result<Scrubbed, ArchiveError> {
-    let mut stopped = None;
+    let mut stopped = false;
     let read = Archive::open(path).and_then(|archive| {
         archive.bypass_cache();
         let info = archive.info();
         // What an entry takes of the file.
         let (entries, share) = (info.entries, info.bytes / info.entries.max(1));
         let mut count = 0;
-        let mut pace = |bytes| {
-            pace.worked(bytes).map_err(|error| {
-                stopped = Some(());
-                error
-            })
-        };
+        let mut pace = |bytes| pace.worked(bytes).inspect_err(|_| stopped = true);
         archive.read(Range::ALL, |_| {
             count += 1;
             if count % ENTRIES_AT_ONCE == 0 { pace(share * ENTRIES_AT_ONCE) } else { Ok(()) }
@@ -232,7 +227,7 @@ fn scrub_archive(path: &Path, pace: &mut dyn Pace) -> Result<Scrubbed, ArchiveEr
     });
     match read {
         Ok(()) => Ok(Scrubbed::Intact),
-        Err(error) if stopped.is_some() => Err(error),
+        Err(error) if stopped => Err(error),
         Err(ArchiveError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Scrubbed::Gone),
         Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Misplaced { .. })) => {
             Ok(Scrubbed::Damaged { offset: None, lsns: None, why: error.to_string() })

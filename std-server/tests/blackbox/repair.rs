@@ -270,6 +270,29 @@ fn history(setup: &Setup) {
 }
 
 #[test]
+fn segments_that_were_let_go_of_in_the_middle_are_no_damage() {
+    let (_place, setup) = fresh();
+    let server = start(&setup);
+    events(&server, 0..10);
+    let value = "x".repeat(64 << 10);
+    for round in 0..3 {
+        (0..20).for_each(|key| assert_eq!(ask(&server, &format!("SET large:{round}:{key} {value}")), "OK"));
+        events(&server, 10 * round + 10..10 * round + 20);
+    }
+    let before = metric(&server, "strandline_log_segments");
+    for _ in 0..2 {
+        assert_eq!(call(&server, "POST", "/snapshot", "").0, 200);
+        assert_eq!(ask(&server, "SET a 1"), "OK");
+    }
+    wait_until("keys are let go of", || metric(&server, "strandline_log_segments") < before);
+    assert_eq!(contexts(&server).len(), 40);
+    server.stop();
+    let shown = verified(&setup);
+    assert_eq!(shown["verdict"], "good", "{shown}");
+    assert!(shown["shards"][0]["history"]["segments"].as_u64().expect("a count") > 1, "{shown}");
+}
+
+#[test]
 fn a_damaged_segment_of_history_is_given_up_by_command_and_only_what_can_not_be_read_is_lost() {
     let (_place, setup) = fresh();
     history(&setup);

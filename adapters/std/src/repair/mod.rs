@@ -26,9 +26,9 @@ mod apply;
 mod manifest;
 mod segment;
 
+use core::sync::atomic::AtomicU64;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::{Loss, Manifest, Segment, Snapshot};

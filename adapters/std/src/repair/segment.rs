@@ -1,10 +1,10 @@
 //! Segments one by one: which records can be read, also behind damage.
 
+use core::sync::atomic::Ordering::Relaxed;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::{Manifest, Segment, SegmentState};
