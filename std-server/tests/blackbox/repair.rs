@@ -276,7 +276,7 @@ fn segments_that_were_let_go_of_in_the_middle_are_no_damage() {
     events(&server, 0..10);
     let value = "x".repeat(64 << 10);
     for round in 0..3 {
-        (0..20).for_each(|key| assert_eq!(ask(&server, &format!("SET large:{round}:{key} {value}")), "OK"));
+        (0..60).for_each(|key| assert_eq!(ask(&server, &format!("SET large:{round}:{key} {value}")), "OK"));
         events(&server, 10 * round + 10..10 * round + 20);
     }
     let before = metric(&server, "strandline_log_segments");
