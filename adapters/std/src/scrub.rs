@@ -140,6 +140,7 @@ impl Log {
             why => {
                 let offset = match why {
                     LoadError::Unusable(Unusable::Chunk(offset)) => Some(offset),
+                    LoadError::Unusable(Unusable::Header) => Some(0),
                     _ => None,
                 };
                 Scrubbed::Damaged { offset, lsns: None, why: why.to_string() }

@@ -134,3 +134,8 @@ pub(super) fn lsns((first, end): (Lsn, Lsn)) -> String {
         _ => format!("LSN {first} to {}", end.0 - 1),
     }
 }
+
+/// A count of things for people.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}

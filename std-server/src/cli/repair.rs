@@ -195,7 +195,7 @@ impl Plan<'_> {
 
     /// What is lost with a segment, and what can still be read of it.
     fn print_loss(&self, damage: &SegmentDamage, stays: bool) {
-        if damage.is_elsewhere {
+        if damage.is_elsewhere && stays {
             return line("lost", "nothing: its archive has all of its records");
         }
         let mut tally = Tally::default();
@@ -207,6 +207,9 @@ impl Plan<'_> {
             line("lost", &format!("{unreadable} records (keys are in the newest snapshot; events are lost)"));
         }
         line("readable", &described(&tally));
+        if damage.is_elsewhere {
+            line("archived", "an intact archive has all of its records; std-server archive cat prints them");
+        }
         let only_events = stays && !self.config.wal.conservative_mode;
         if tally.records > 0 && (tally.events > 0 || !only_events) {
             let kept = if stays { self.shard.archives.clone() } else { self.quarantine() };
@@ -219,9 +222,10 @@ impl Plan<'_> {
         heading(&format!("put the archive {} aside", damage.path.display()));
         line("why", &damage.why);
         if self.shard.has_segment(damage) {
+            let again = "is archived again by the next server in conservative mode";
             return line(
                 "lost",
-                "nothing: its segment is still there, and is archived again by the next server",
+                &format!("nothing: its segment is still there, is read instead, and {again}"),
             );
         }
         let lost: Vec<String> = damage.lost.iter().map(|run| lsns(*run)).collect();

@@ -13,7 +13,7 @@ use strandline::repair::{SegmentDamage, Step, Why};
 use strandline::{Report, Verdict};
 
 use super::EXIT_USAGE;
-use super::checkup::{self, Health, Shard, command, lsns, moment};
+use super::checkup::{self, Health, Shard, command, count, lsns, moment};
 use crate::config::Loaded;
 
 pub(super) fn run(loaded: &Loaded, as_json: bool) -> ExitCode {
@@ -75,7 +75,8 @@ fn print(shard: &Shard) {
     }
     let (segments, records) = found.history;
     if segments > 0 {
-        println!("history    {records} records in {segments} segments in front of the newest snapshot");
+        let segments = count(segments, "segment", "segments");
+        println!("history    {records} records in {segments} in front of the newest snapshot");
     }
     for snapshot in &found.snapshots {
         println!(
@@ -141,8 +142,8 @@ fn print_quarantine(shard: &Shard) {
     }
     let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
     println!(
-        "quarantine {} files, {bytes} bytes; nothing reads them, delete them when you are done",
-        files.len()
+        "quarantine {}, {bytes} bytes; nothing reads this, delete it when you are done",
+        count(files.len() as u64, "file", "files")
     );
     for (path, bytes) in files {
         println!("           {} ({bytes} bytes)", path.display());

@@ -159,7 +159,7 @@ impl DurableEngine {
         let taken = recovered.snapshots.last().map_or(Millis(now_ms), |newest| newest.time);
         self.snapshots.found(taken, Duration::from_millis(now_ms.saturating_sub(taken.0)));
         let keys = keyspace.len();
-        self.open_shards(&log, &report)?;
+        self.open_shards(&log, &report, discard_from)?;
         self.begin(keyspace, Some(log), report.records);
         Ok(Recovery { recovered: Some(recovered), keys, took: begun.elapsed() })
     }

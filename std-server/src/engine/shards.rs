@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use strandline::archive::Value;
 use strandline::archive::encode_fields;
-use strandline::{Log, Millis, OpenError, Priority, Report};
+use strandline::{Log, Lsn, Millis, OpenError, Priority, Report};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -120,12 +120,16 @@ pub(super) fn open_shards(
     clock: &Arc<Clock>,
     first: &Log,
     report: &Report,
+    discard_from: Option<Lsn>,
 ) -> Result<Shards, OpenError> {
     note_void(first, report)?;
     let mut shards = vec![shard(config, 0, first.clone())?];
     for number in 1..config.shard_count {
         let now = Arc::clone(clock);
-        let options = open::options_of(config, number).clock(move || Millis(now.now_us() / 1000));
+        // Only a log that is damaged at exactly this LSN takes it.
+        let options = open::options_of(config, number)
+            .discard_from(discard_from)
+            .clock(move || Millis(now.now_us() / 1000));
         let (log, recovered) = Log::open(options, &mut ())?;
         clock.not_before(recovered.report.time.0.saturating_mul(1000));
         note_void(&log, &recovered.report)?;
@@ -136,8 +140,13 @@ pub(super) fn open_shards(
 
 impl DurableEngine {
     /// Opens the shards behind `first`.
-    pub(super) fn open_shards(&self, first: &Log, report: &Report) -> Result<(), OpenError> {
-        let shards = open_shards(&self.facts.config, &self.clock, first, report)?;
+    pub(super) fn open_shards(
+        &self,
+        first: &Log,
+        report: &Report,
+        discard_from: Option<Lsn>,
+    ) -> Result<(), OpenError> {
+        let shards = open_shards(&self.facts.config, &self.clock, first, report, discard_from)?;
         let _ = self.shards.set(Arc::new(shards));
         Ok(())
     }

@@ -37,7 +37,7 @@ impl Stopped {
         let (first, recovered) =
             Log::open(options(config).clock(move || Millis(now.now_us() / 1000)), &mut ())?;
         clock.not_before(recovered.report.time.0.saturating_mul(1000));
-        let shards = open_shards(config, &clock, &first, &recovered.report)?;
+        let shards = open_shards(config, &clock, &first, &recovered.report, None)?;
         let runtime = Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| OpenError::Refused(error.to_string()))?;
         Ok(Self {

@@ -54,6 +54,14 @@ impl Kind {
         }
     }
 
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Segment => "a segment",
+            Self::Snapshot => "a snapshot",
+            Self::Archive => "an archive",
+        }
+    }
+
     /// What the operator does before the next restart.
     pub(crate) const fn advice(self) -> &'static str {
         match self {
@@ -160,8 +168,10 @@ impl Scrubber {
                 seen.push(snapshot.path);
             }
             // A directory that can't be listed is named by the keeper.
-            for (_, path) in archive::list(&shard.archives).unwrap_or_default() {
-                let found = scrub_archive(&path, &mut self.budget())?;
+            for (name, path) in archive::list(&shard.archives).unwrap_or_default() {
+                let row = shard.catalog.row(name.log.0);
+                let lsns = row.map(|row| (Lsn(row.first), Lsn(row.end)));
+                let found = scrub_archive(&path, lsns, &mut self.budget())?;
                 self.note(shard, Kind::Archive, &path, found);
                 seen.push(path);
             }
@@ -201,16 +211,20 @@ impl Scrubber {
                 first_lsn = finding.lsns.map(|lsns| lsns.0),
                 last_lsn = finding.lsns.map(|lsns| lsns.1),
                 why = finding.why,
-                "a {} is damaged on disk, the server goes on: {}",
-                kind.word(),
+                "{} is damaged on disk, the server goes on: {}",
+                kind.noun(),
                 kind.advice()
             );
         }
     }
 }
 
-/// Reads every entry of an archive.
-fn scrub_archive(path: &Path, pace: &mut dyn Pace) -> Result<Scrubbed, ArchiveError> {
+/// Reads every entry of an archive, of a segment with these LSNs.
+fn scrub_archive(
+    path: &Path,
+    lsns: Option<(Lsn, Lsn)>,
+    pace: &mut dyn Pace,
+) -> Result<Scrubbed, ArchiveError> {
     let mut stopped = false;
     let read = Archive::open(path).and_then(|archive| {
         archive.bypass_cache();
@@ -230,7 +244,7 @@ fn scrub_archive(path: &Path, pace: &mut dyn Pace) -> Result<Scrubbed, ArchiveEr
         Err(error) if stopped => Err(error),
         Err(ArchiveError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Scrubbed::Gone),
         Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Misplaced { .. })) => {
-            Ok(Scrubbed::Damaged { offset: None, lsns: None, why: error.to_string() })
+            Ok(Scrubbed::Damaged { offset: None, lsns, why: error.to_string() })
         }
         Err(error) => Ok(Scrubbed::Unreadable(error.to_string())),
     }

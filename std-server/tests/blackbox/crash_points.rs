@@ -8,7 +8,7 @@ use std::fs;
 use strandline_tests::kill::copy;
 use strandline_tests::process::{Ended, Setup};
 
-use crate::support::{Attached, ask, check_keys, fresh, start, write_keys};
+use crate::support::{Attached, ask, check_keys, edit, fresh, newest_segment, snapshots, start, write_keys};
 
 #[test]
 fn a_start_may_be_cut_or_fail_at_every_system_call() {
@@ -153,3 +153,62 @@ const CALLS: [&str; 5] =
     ["pwrite64", "fdatasync", "fsync", "?rename,?renameat,?renameat2", "?unlink,?unlinkat"];
 /// More of one kind than a start or a snapshot makes.
 const MOST_CALLS: usize = 30;
+
+#[test]
+fn a_repair_may_be_cut_at_every_system_call_and_another_one_finishes_it() {
+    let (place, setup) = fresh();
+    let setup = setup.mode("always");
+    let server = start(&setup);
+    let value = "x".repeat(60 << 10);
+    (0..40).for_each(|key| assert_eq!(ask(&server, &format!("SET large:{key} {value}")), "OK"));
+    for _ in 0..2 {
+        write_keys(&server, 0..20);
+        assert_eq!(ask(&server, "SAVE"), "OK");
+    }
+    write_keys(&server, 20..60);
+    server.stop();
+    // History, the older snapshot, the newest revision of the manifest, and what a start needs.
+    let (needed, end) = newest_segment(setup.data());
+    edit(&needed, |bytes| bytes[end - 400] ^= 1);
+    edit(&snapshots(setup.data())[0], |bytes| bytes[30] ^= 1);
+    (0..3)
+        .for_each(|number| edit(&setup.data().join(format!("wal/manifest-{number}")), |bytes| bytes.fill(0)));
+    let cut = setup.clone().over(place.path().join("cut"));
+    let repair = |setup: &Setup| setup.clone().word("repair").word("--apply");
+    fresh_copy(&setup, &cut);
+    assert_eq!(repair(&cut).run().code(), Some(0));
+    let expected = said_of(&cut);
+    let mut met = 0;
+    for call in CALLS.iter().filter(|call| **call != "pwrite64").chain(&["linkat", "write"]) {
+        for nth in 1..=MOST_CALLS {
+            fresh_copy(&setup, &cut);
+            let ended = under(&repair(&cut), call, KILL, nth).run();
+            if ended.signal() != Some(9) {
+                assert_eq!(ended.code(), Some(0), "{call} {nth}: {ended}");
+                break;
+            }
+            met += 1;
+            let again = repair(&cut).run();
+            assert_eq!(again.code(), Some(0), "{call} {nth}: {again}");
+            assert_eq!(said_of(&cut), expected, "{call} {nth}");
+        }
+    }
+    assert!(met > 10, "only {met} repairs were cut");
+}
+
+/// The verdict, the losses, and the keys of a server over this data.
+fn said_of(setup: &Setup) -> (String, String, String) {
+    let verified = setup.clone().word("verify").run();
+    let losses: Vec<&str> = verified.output.lines().filter(|line| line.starts_with("loss")).collect();
+    let losses = losses
+        .iter()
+        .map(|line| line.split(", 20").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let server = start(setup);
+    let keys = ask(&server, "DBSIZE");
+    server.kill();
+    let verdict =
+        verified.output.lines().find(|line| line.starts_with("verdict")).unwrap_or_default().to_owned();
+    (verdict, losses, keys)
+}

@@ -6,12 +6,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use strandline_core::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed};
 use strandline_core::lower::posix::File as Name;
 use strandline_core::manifest::{Manifest, Segment, SegmentState};
 use strandline_core::recovery::Damage;
-use strandline_core::types::{Epoch, LogId, Lsn, Settled, StoreId};
+use strandline_core::types::{Epoch, LogId, Lsn, Position, Settled, StoreId};
 
 use super::{Examiner, Sink};
+use crate::check::HardwareCheck;
 use crate::error::OpenError;
 use crate::memory::Owned;
 use crate::reader::{ReadError, Record};
@@ -148,13 +150,14 @@ impl Examiner<'_> {
             }
             let first = if segment.fence == Lsn::UNKNOWN { carried } else { segment.fence };
             let known = (self.look.end_of)(segment.log, first);
-            let next = segments.get(at + 1).map(|next| next.fence).filter(|fence| *fence != Lsn::UNKNOWN);
+            let next = segments.get(at + 1).filter(|next| next.fence != Lsn::UNKNOWN);
+            let next = next.filter(|next| self.follows(segment, next)).map(|next| next.fence);
             let later =
                 segments.iter().skip(at + 1).map(|next| next.fence).find(|fence| *fence != Lsn::UNKNOWN);
             let exact = if own { Some(base.lsn) } else { known.or(next) };
             let end = exact.or(later).unwrap_or(base.lsn).min(base.lsn);
             let mut found = self.check(store, &Segment { fence: first, ..*segment }, end, &mut |_| {})?;
-            // The next one has lost its header: what ends early here may end where it should.
+            // The next one is gone or has lost its header: what ends early here may end where it should.
             if let (None, Some(ended), Why::Frame(_)) = (exact, found.ended, found.damage.why)
                 && found.damage.lost.len() == 1
             {
@@ -168,6 +171,21 @@ impl Examiner<'_> {
             }
         }
         Ok(checks)
+    }
+
+    /// Whether nothing was between two listed segments. The first one of an epoch says where the log in front of it ended; there
+    /// log ids are left out, since some were listed and not begun.
+    fn follows(&self, segment: &Segment, next: &Segment) -> bool {
+        if next.log == segment.log.next() {
+            return true;
+        }
+        let mut window = vec![0; HEADER_WINDOW];
+        let read = self.dir.read(Name::Segment(next.extent), 0, &mut window).unwrap_or(0);
+        let HeaderParsed::Header(header) = ExtentHeader::decode::<HardwareCheck>(&window[..read]) else {
+            return false;
+        };
+        let Position { log, offset } = header.settled.position;
+        next.epoch > segment.epoch && (log == segment.log || (log == segment.log.next() && offset == 0))
     }
 
     /// Reads one segment.
