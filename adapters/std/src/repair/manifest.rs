@@ -126,9 +126,9 @@ impl Examiner<'_> {
         let ours: Vec<_> = headers.found.iter().filter(|(_, header)| header.store == store).collect();
         let segments = segments_of(&ours);
         let listed: Vec<u32> = segments.iter().map(|segment| segment.extent).collect();
-        let Some(newest) = ours.iter().map(|(_, header)| header).max_by_key(|header| header.epoch) else {
-            return false;
-        };
+        // A snapshot's header has sizes of its own.
+        let begun = ours.iter().map(|(_, header)| header).filter(|header| header.role == HeaderRole::Wal);
+        let Some(newest) = begun.max_by_key(|header| header.epoch) else { return false };
         let lent = memory(self.dir.geometry(), 0);
         let mut manifest = Manifest::<Owned>::new(lent.segments, lent.free, lent.snapshots);
         manifest.reset(store);
