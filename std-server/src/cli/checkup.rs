@@ -1,7 +1,8 @@
 //! Reads everything that a server keeps, shard by shard: what `verify` prints and `repair` goes by.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,16 +103,24 @@ pub(super) fn look<T>(
     then(&Look { end_of: &end_of, is_elsewhere: &is_elsewhere, progress: Arc::clone(read) })
 }
 
+/// About how much there is to read.
 fn bytes_of(config: &Config, number: u16) -> u64 {
     let places = places(config, number);
     let of = |place: &Path| -> u64 {
         let entries = fs::read_dir(place).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file))
-            .map(|it| it.len())
+        let files = entries.filter(|entry| entry.metadata().is_ok_and(|found| found.is_file()));
+        files
+            .filter(|entry| is_begun(&entry.path()))
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
             .sum()
     };
     of(&places.log) + of(&places.snapshots) + of(&archive_dir(config, number))
+}
+
+/// Segments that were prepared and not begun are not read.
+fn is_begun(path: &Path) -> bool {
+    let mut start = [0; 8];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| start != [0; 8])
 }
 
 /// A command line of this program over the same data.
