@@ -64,7 +64,7 @@ fn unusable(why: &str) -> ExitCode {
 
 /// Applies every plan that can be applied, and looks again.
 fn carry_out(loaded: &Loaded, plans: &[Plan<'_>]) -> ExitCode {
-    println!();
+    println!("");
     for plan in plans.iter().filter(|plan| !plan.is_blocked() && plan.has_steps()) {
         if let Err(why) = plan.apply() {
             println!("FAILED     {why}");
