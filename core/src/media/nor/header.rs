@@ -137,7 +137,9 @@ impl Open {
         let mut at = Take(part);
         let open = Self { sequence: at.u32()?, fence: Lsn(at.u64()?), floor: at.u32()?, run: at.u32()? };
         let first = volume.geometry.first();
+        // The last number has none behind it: whoever goes on from there would stay there.
         let sane = open.sequence >= first
+            && open.sequence < u32::MAX
             && volume.geometry.block_of(open.sequence) == block
             && open.floor >= first
             && open.floor <= open.sequence
@@ -173,4 +175,24 @@ fn close<C: Checksum>(part: &mut [u8], seed: u32, at: usize) -> Option<()> {
 fn verify<C: Checksum>(part: &[u8], seed: u32, at: usize) -> Option<()> {
     let (covered, rest) = part.split_at_checked(at)?;
     (*rest.first_chunk::<4>()? == C::extend(seed, covered).to_le_bytes()).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::check::TableCheck;
+    use crate::types::StoreId;
+
+    #[test]
+    fn an_open_part_reads_back_unless_nothing_can_follow_it() {
+        let geometry = super::super::Geometry::new(4, 256, 3).unwrap();
+        let volume = Volume::new::<TableCheck>(geometry, StoreId([7; 16]));
+        for (sequence, there) in [(3, true), (u32::MAX - 1, true), (u32::MAX, false)] {
+            let open = Open { sequence, fence: Lsn(9), floor: 3, run: 0 };
+            let mut part = [0; OPEN_PART as usize];
+            open.put::<TableCheck>(volume, &mut part).unwrap();
+            let taken = Open::take::<TableCheck>(volume, geometry.block_of(sequence), &part);
+            assert_eq!(taken, if there { Opened::Open(open) } else { Opened::Bad }, "{sequence}");
+        }
+    }
 }
