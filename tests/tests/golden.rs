@@ -10,7 +10,7 @@
 //! that is there. `docs/FORMAT.md` quotes them.
 
 use core::fmt::Write as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -372,6 +372,65 @@ fn a_cut_tail_of_an_image_is_torn_and_damage_before_the_settled_position_is_refu
         panic!("damage to settled data is never passed over")
     };
     assert_eq!((damage.lsn, damage.extent, damage.announced), (Lsn(4), Some(extent), Lsn(6)));
+}
+
+/// Every bit of every extent, one after the other: what is settled is there as it was, or the start is refused.
+#[test]
+fn every_flipped_bit_of_an_image_is_found_or_harmless() {
+    for store in ["words", "sectors"] {
+        let image = load(&golden().join(format!("format-{FORMAT_VERSION}")).join(store));
+        let (opened, report) = content(&image, Scope::Open).expect("it is intact");
+        let whole = &opened | &content(&image, Scope::Verify).expect("it is intact").0;
+        let settled = report.settled.lsn.0;
+        let (mut refused, mut harmless) = (0, 0);
+        for (extent, bytes) in &image.disk {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+            for bit in 0..(last + 64).min(bytes.len()) * 8 {
+                let mut flipped = image.clone();
+                flipped.disk.get_mut(extent).unwrap()[bit / 8] ^= 1 << (bit % 8);
+                let Ok((found, _)) = content(&flipped, Scope::Open) else {
+                    refused += 1;
+                    continue;
+                };
+                harmless += 1;
+                assert!(found.is_subset(&whole), "{store} {extent} bit {bit}: {found:?}");
+                let base = found.iter().find_map(|(lsn, line)| line.starts_with("snapshot").then_some(*lsn));
+                let needed =
+                    |row: &&Row| row.0 < settled && row.0 >= base.unwrap_or(0) && row.1.starts_with("record");
+                let lost: Vec<_> = whole.iter().filter(needed).filter(|row| !found.contains(*row)).collect();
+                assert!(lost.is_empty(), "{store} {extent} bit {bit}: {lost:?}");
+            }
+        }
+        println!(
+            "{store}: of {} flipped bits {refused} were refused, {harmless} harmless",
+            refused + harmless
+        );
+        assert!(refused > 1000 && harmless > 1000, "{store}");
+    }
+}
+
+/// An LSN, and what a start said of it.
+type Row = (u64, String);
+
+/// What a start finds: records by LSN, a snapshot and its chunks at its base.
+fn content(image: &World, scope: Scope) -> Result<(BTreeSet<Row>, Report), Refusal> {
+    let mut text = String::new();
+    let (_, report) = image.clone().recover(scope, &mut text)?;
+    let (mut rows, mut base) = (BTreeSet::new(), 0);
+    for line in text.lines() {
+        let number = |part: Option<&str>| part.and_then(|part| part.trim_matches([':', ',']).parse().ok());
+        let mut words = line.split(' ');
+        match words.next() {
+            Some("record") => drop(rows.insert((number(words.next()).unwrap(), line.to_owned()))),
+            Some("snapshot") => {
+                base = number(words.nth(2)).unwrap();
+                rows.insert((base, line.to_owned()));
+            }
+            Some("chunk:") => drop(rows.insert((base, line.to_owned()))),
+            _ => {}
+        }
+    }
+    Ok((rows, report))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

@@ -102,3 +102,18 @@ fn core_has_no_allocator_no_std_and_no_unsafe_code() {
         }
     }
 }
+
+#[test]
+fn every_package_of_the_workspace_forbids_unsafe_code() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(workspace.contains("\n[workspace.lints.rust]\nunsafe_code = \"forbid\"\n"));
+    let members = workspace.split("\nmembers = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let members: Vec<_> = members.split(',').map(|member| member.trim().trim_matches('"')).collect();
+    assert!(members.contains(&"core") && members.len() >= 6, "{members:?}");
+    for member in members {
+        let package = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+        let inherits = package.contains("\n[lints]\nworkspace = true\n");
+        let own = package.contains("\n[lints.rust]\nunsafe_code = \"forbid\"\n");
+        assert!(inherits || own, "{member} may hold unsafe code");
+    }
+}

@@ -11,7 +11,8 @@
 //!  bad_input.rs                 requests and configuration that must not be believed
 //!  stop.rs                      ends of every kind, under load and during recovery
 //!  campaign.rs                  kills under load, a few rounds in each mode
-//!  history.rs                   kills while events are archived
+//!  history.rs   case 15         kills while events are archived
+//!  archives.rs  cases 16, 18–20 flipped bits, damaged ones among good ones, order, memory
 //!  overload.rs  case 22         crowds, clients that do not behave, a device that takes little
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! A test damages copies of a data directory and asks what a server makes of it. `strace` makes calls of the system fail
 //! or slow; it attaches to a server that runs already, so that exactly what the test means is hit.
 
+mod archives;
 mod bad_input;
 mod campaign;
 mod crash_points;

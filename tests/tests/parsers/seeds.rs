@@ -157,7 +157,7 @@ fn snapshots() -> Seeds {
 }
 
 fn archives() -> Seeds {
-    let golden = "tests/archives/format-0/wal-00005-1700000000-1700000000.wal.zst";
+    let golden = "tests/archives/format-1/wal-00005-1700000000-1700000000.wal.zst";
     let sneldb = "tests/archives/sneldb-v1/archived";
     vec![
         named("archive", "blind", &[&archive()]),
@@ -227,7 +227,7 @@ fn export() -> Seeds {
         chunks.extend(u16::to_le_bytes(position));
         chunks.extend(piece);
     }
-    let link = read("tests/archives/format-0/export-20.cobs");
+    let link = read("tests/archives/format-1/export-20.cobs");
     vec![named("export", "chunks", &[&chunks]), named("export", "link", &[&[0], &link])]
 }
 
