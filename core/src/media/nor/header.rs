@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_open_part_reads_back_unless_nothing_can_follow_it() {
-        let geometry = super::super::Geometry::new(4, 256, 3).unwrap();
+        let geometry = Geometry::new(4, 256, 3).unwrap();
         let volume = Volume::new::<TableCheck>(geometry, StoreId([7; 16]));
         for (sequence, there) in [(3, true), (u32::MAX - 1, true), (u32::MAX, false)] {
             let open = Open { sequence, fence: Lsn(9), floor: 3, run: 0 };
