@@ -12,7 +12,7 @@
 use super::group;
 use super::mark::{MARK_BODY, Mark};
 use crate::codec::check::{Checksum, Seed};
-use crate::codec::frame::{Frame, Framing, Kind, Parsed};
+use crate::codec::frame::{Frame, Framing, Kind, MAX_PAYLOAD, Parsed};
 use crate::geometry::Geometry;
 use crate::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, StoreId};
 
@@ -172,9 +172,12 @@ impl Reader {
             let limit = u64::from(self.limit.saturating_sub(self.offset));
             let frame = match self.framing.decode::<C>(window, u64::from(self.offset), limit) {
                 Parsed::Frame(frame) => frame,
-                Parsed::Need(bytes) => return Item::Need(bytes),
+                // No frame of a segment is larger than one with the largest record, whatever an unverified length says.
+                Parsed::Need(bytes) if bytes <= self.framing.frame_bytes(MAX_PAYLOAD as usize) => {
+                    return Item::Need(bytes);
+                }
                 Parsed::Blank => return Item::Stop(Found::Blank),
-                Parsed::Bad => return Item::Stop(Found::Bad),
+                Parsed::Bad | Parsed::Need(_) => return Item::Stop(Found::Bad),
                 Parsed::Newer(_) => return Item::Stop(Found::Newer),
             };
             if self.earlier {
@@ -502,6 +505,20 @@ mod tests {
         assert!(scan.intact);
         assert_eq!((scan.settled.lsn, scan.announced), (Lsn(5), Lsn(7)));
         assert_eq!(scan.end, read(&segment, 8192).1.offset());
+    }
+
+    #[test]
+    fn a_length_that_no_frame_has_is_never_asked_for() {
+        let mut reader = Reader { limit: 1 << 30, ..reader() };
+        for kind in [Kind::Record, Kind::Pad, Kind::Mark] {
+            for (len, found) in [(16 << 20, Item::Need((16 << 20) + 16)), (60 << 20, Item::Stop(Found::Bad))]
+            {
+                let mut header = [0; 16];
+                header[7] = kind as u8 | 0x80;
+                header[8..12].copy_from_slice(&u32::to_le_bytes(len));
+                assert_eq!(reader.next::<TableCheck>(&header), found, "{kind:?} of {len} bytes");
+            }
+        }
     }
 
     #[test]
