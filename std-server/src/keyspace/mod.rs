@@ -308,9 +308,14 @@ impl Keyspace {
         }
     }
 
-    /// Puts an empty table in the place of this one; the old one goes to the running image or to the garbage.
+    /// Puts an empty table in the place of this one; the old one goes to the running image or to the garbage. One that is as empty
+    /// stays: flushes in a row leave no garbage.
     fn flush(&mut self) {
         let empty = Table::new(0, &self.limits, self.stamp);
+        let is_imaged = self.running.as_ref().is_some_and(|running| running.detached.is_none());
+        if !is_imaged && self.is_empty() && self.used_bytes() <= empty.allocated() {
+            return;
+        }
         let table = core::mem::replace(&mut self.table, empty);
         self.sweep_position = 0;
         match &mut self.running {

@@ -176,9 +176,13 @@ impl<C: Checksum> Log<C> {
             self.found = self.settled;
             self.last.holds &= !holds::MANIFEST;
         }
-        let named = self.found.run > 0 && self.found.floor > self.head;
+        let ahead = self.found.floor > self.head;
+        if ahead && self.found.run == 0 {
+            // Only the blocks of a snapshot lie behind the head.
+            return Err(Error::Corrupt(Place { sequence: self.found.floor, offset: 0 }));
+        }
         self.top =
-            if named { self.found.floor.saturating_add(self.found.run).saturating_sub(1) } else { self.head };
+            if ahead { self.found.floor.saturating_add(self.found.run).saturating_sub(1) } else { self.head };
         if self.top > keep {
             return Err(Error::Corrupt(Place { sequence: keep.saturating_add(1), offset: 0 }));
         }

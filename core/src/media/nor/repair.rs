@@ -47,6 +47,11 @@ impl<C: Checksum> Log<C> {
         if lent > port.capacity() {
             return Err(Error::NeedsScratch { bytes: lent });
         }
+        // No writer makes a frame that no block could carry on: the search for room would erase for ever.
+        if geometry.frames_at().saturating_add(frame).saturating_add(geometry.burn()) > geometry.block_bytes()
+        {
+            return Err(Error::Corrupt(self.last.at));
+        }
         let manifest = loop {
             let fresh = self.proved && self.free == geometry.frames_at();
             let burn = if fresh { 0 } else { geometry.burn() };
