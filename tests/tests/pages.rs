@@ -102,3 +102,42 @@ fn every_link_between_pages_leads_somewhere_and_the_summary_has_every_page() {
         assert!(name == "SUMMARY.md" || summary.contains(&format!("]({name})")), "SUMMARY.md lacks {name}");
     }
 }
+
+/// Names of tests and of planted bugs, in backticks; one that ends in `*` stands for all that begin so.
+#[test]
+fn the_reliability_page_names_tests_that_are_there() {
+    let page = page("docs/reliability.md");
+    let mut sources = String::new();
+    for place in ["core/src", "adapters", "std-server/tests", "tests/tests"] {
+        texts(&root().join(place), &mut sources);
+    }
+    let (mut tests, mut planted) = (0, 0);
+    for quoted in page.split('`').skip(1).step_by(2) {
+        let last = quoted.split(' ').next_back().unwrap();
+        let name = last.trim_end_matches('*');
+        if name.matches('_').count() >= 3 || name.starts_with("case_") {
+            assert!(sources.contains(&format!("fn {name}")), "no test is called {last}");
+            tests += 1;
+        }
+    }
+    for row in page.lines().filter(|line| line.contains("planted `")) {
+        for name in row.split("planted ").nth(1).unwrap().split('`').skip(1).step_by(2) {
+            let patch = root().join(format!("tests/planted/{name}.patch"));
+            assert!(patch.exists(), "no planted bug is called {name}");
+            planted += 1;
+        }
+    }
+    assert!(tests > 30 && planted > 5, "{tests} tests, {planted} planted bugs");
+}
+
+/// The text of all Rust files below a directory.
+fn texts(directory: &Path, all: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
