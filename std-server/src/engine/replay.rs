@@ -1,17 +1,11 @@
 //! Recovery into a keyspace: a snapshot's chunks, then the log's records in batches.
 //!
 //! ```text
-//!  begin ─► restore chunk* ─► apply record* ──batches──► applier thread ─► finish
-//!                               read, verified            keyspace
+//!  begin ─► restore chunk* ─► apply record*          progress is published for those who ask meanwhile
 //! ```
-//!
-//! Progress is published for those who ask meanwhile.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::panic;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
 
 use strandline::{BadState, Lsn, Replay, Snapshot};
 
@@ -46,7 +40,7 @@ impl Recovering {
 /// Takes in what was kept.
 #[derive(Debug)]
 pub(super) struct Loader {
-    place: Place,
+    keyspace: Keyspace,
     /// Drawn at random; a snapshot's own seed replaces it, because its chunks go in fastest under that one.
     seed: u64,
     expected_keys: usize,
@@ -60,24 +54,6 @@ pub(super) struct Loader {
     recovering: Arc<Recovering>,
 }
 
-/// Where the keyspace is.
-#[derive(Debug, Default)]
-enum Place {
-    /// It could not be applied to.
-    #[default]
-    Lost,
-    Here(Box<Keyspace>),
-    There(Applier),
-}
-
-/// Applies batches on a thread of its own, while the next ones are read and verified.
-#[derive(Debug)]
-struct Applier {
-    full: SyncSender<Batch>,
-    empty: Receiver<Batch>,
-    thread: JoinHandle<Result<Keyspace, BadState>>,
-}
-
 #[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
@@ -87,9 +63,9 @@ struct Batch {
 
 impl Loader {
     pub(super) fn new(seed: u64, recovering: Arc<Recovering>) -> Self {
-        let place = Place::Here(Box::new(Keyspace::new(Options { seed, ..Options::default() })));
+        let keyspace = Keyspace::new(Options { seed, ..Options::default() });
         let (batch, first) = (Batch::default(), None);
-        Self { place, seed, expected_keys: 0, batch, first, events: 0, sized: false, recovering }
+        Self { keyspace, seed, expected_keys: 0, batch, first, events: 0, sized: false, recovering }
     }
 
     /// The keyspace, once recovery has handed over everything.
@@ -97,68 +73,30 @@ impl Loader {
     /// # Errors
     /// A record can't be applied.
     pub(super) fn finish(mut self) -> Result<Keyspace, BadState> {
-        match self.place {
-            Place::Here(mut keyspace) => self.batch.apply(&mut keyspace).map(|()| *keyspace),
-            Place::There(applier) => applier.take(&mut self.batch)?.finish(),
-            Place::Lost => Err(lost()),
-        }
+        self.flush()?;
+        Ok(self.keyspace)
     }
 
     /// Begins an empty keyspace in which the first so many keys find room.
     fn size(&mut self, seed: u64, expected_keys: usize) {
         let expected_keys = expected_keys.min(MOST_EXPECTED_KEYS);
-        self.place =
-            Place::Here(Box::new(Keyspace::new(Options { seed, expected_keys, ..Options::default() })));
+        self.keyspace = Keyspace::new(Options { seed, expected_keys, ..Options::default() });
         self.sized = true;
     }
 
     fn flush(&mut self) -> Result<(), BadState> {
-        let applier = match core::mem::take(&mut self.place) {
-            Place::Here(keyspace) => Applier::begin(*keyspace)?,
-            Place::There(applier) => applier,
-            Place::Lost => return Err(lost()),
-        };
-        self.place = Place::There(applier.take(&mut self.batch)?);
-        Ok(())
-    }
-}
-
-impl Applier {
-    fn begin(mut keyspace: Keyspace) -> Result<Self, BadState> {
-        let (full, batches) = sync_channel::<Batch>(BATCHES_AHEAD);
-        let (emptied, empty) = channel();
-        let run = move || {
-            for mut batch in batches {
-                batch.apply(&mut keyspace)?;
-                // Nobody wants it back at the end.
-                let _ = emptied.send(batch);
-            }
-            Ok(keyspace)
-        };
-        let thread = thread::Builder::new().name("replay".into()).spawn(run);
-        let thread = thread.map_err(|error| BadState(format!("a thread that applies the log: {error}")))?;
-        Ok(Self { full, empty, thread })
-    }
-
-    /// Takes what is in the batch and leaves an empty one.
-    fn take(self, batch: &mut Batch) -> Result<Self, BadState> {
-        let next = self.empty.try_recv().unwrap_or_default();
-        match self.full.send(core::mem::replace(batch, next)) {
-            Ok(()) => Ok(self),
-            Err(_) => Err(self.finish().err().unwrap_or_else(lost)),
-        }
-    }
-
-    /// Waits until everything is applied.
-    fn finish(self) -> Result<Keyspace, BadState> {
-        drop(self.full);
-        self.thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        let applied = self.keyspace.apply_records(self.batch.records());
+        let result = applied.map_err(|error| self.batch.blame(error.to_string()));
+        self.batch.bytes.clear();
+        self.batch.ends.clear();
+        self.batch.lsns.clear();
+        result
     }
 }
 
 impl Replay for Loader {
     fn reset(&mut self) {
-        self.place = Place::Here(Box::new(Keyspace::new(Options { seed: self.seed, ..Options::default() })));
+        self.keyspace = Keyspace::new(Options { seed: self.seed, ..Options::default() });
         self.expected_keys = 0;
         self.sized = false;
         self.batch = Batch::default();
@@ -175,8 +113,7 @@ impl Replay for Loader {
             let seed = chunk_seed(chunk).map_err(|error| BadState(error.to_string()))?;
             self.size(seed, self.expected_keys);
         }
-        let Place::Here(keyspace) = &mut self.place else { return Err(lost()) };
-        let keys = keyspace.restore_chunk(chunk).map_err(|error| BadState(error.to_string()))?;
+        let keys = self.keyspace.restore_chunk(chunk).map_err(|error| BadState(error.to_string()))?;
         self.recovering.keys.fetch_add(keys as u64, Relaxed);
         Ok(())
     }
@@ -214,20 +151,7 @@ impl Replay for Loader {
     }
 }
 
-fn lost() -> BadState {
-    BadState("the records before could not be applied".into())
-}
-
 impl Batch {
-    /// Applies all of it; then it is empty.
-    fn apply(&mut self, keyspace: &mut Keyspace) -> Result<(), BadState> {
-        keyspace.apply_records(self.records()).map_err(|error| self.blame(error.to_string()))?;
-        self.bytes.clear();
-        self.ends.clear();
-        self.lsns.clear();
-        Ok(())
-    }
-
     fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = core::iter::once(&0).chain(&self.ends);
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[*start..*end])
@@ -245,8 +169,6 @@ impl Batch {
 const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 const FIRST_BYTES: usize = 1 << 20;
-/// Read and not yet applied.
-const BATCHES_AHEAD: usize = 4;
 /// For more keys, room is made as they come.
 const MOST_EXPECTED_KEYS: usize = 1 << 28;
 
@@ -275,14 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_program_is_named_however_much_comes_behind_it() {
-        for behind in [0, 10, 100_000] {
-            let mut loader = Loader::new(1, Arc::default());
-            loader.apply(Lsn(5), &set(b"a")).expect("a record");
-            loader.apply(Lsn(6), b"{}").expect("looked at later");
-            let taken = (7..7 + behind).try_for_each(|lsn| loader.apply(Lsn(lsn), &set(b"b")));
-            let error = taken.err().or_else(|| loader.finish().err()).expect("one is bad").to_string();
-            assert!(error.starts_with("record 6 is intact but not one of this server's"), "{error}");
-        }
+    fn a_record_of_another_program_is_named() {
+        let mut loader = Loader::new(1, Arc::default());
+        loader.apply(Lsn(5), &set(b"a")).expect("a record");
+        loader.apply(Lsn(6), b"{}").expect("looked at later");
+        let error = loader.finish().unwrap_err().to_string();
+        assert!(error.starts_with("record 6 is intact but not one of this server's"), "{error}");
     }
 }
