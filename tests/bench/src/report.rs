@@ -76,7 +76,7 @@ fn flash_part(lines: &[String], settings: &flash::Settings) -> String {
         table::HEAD,
         lines.join("\n"),
         verdicts(lines),
-        reasons(lines),
+        reasons(lines, &flash::MISSED),
         machine(),
         said("rustc", "--version"),
         peers(),
@@ -88,7 +88,7 @@ fn flash_part(lines: &[String], settings: &flash::Settings) -> String {
 
 fn host_part(lines: &[String], settings: &host::Settings) -> String {
     format!(
-        "## Host\n\n{TURNS}\n\n{}\n{}\n\n{}\n\n\
+        "## Host\n\n{TURNS}\n\n{}\n{}\n\n{}\n\n{}\n\n\
          - machine: {}\n\
          - compiler: {}, release profile of the workspace\n\
          - peers: {}; axum {}\n\
@@ -98,6 +98,7 @@ fn host_part(lines: &[String], settings: &host::Settings) -> String {
         host::compare::HEAD,
         lines.join("\n"),
         verdicts(lines),
+        reasons(lines, &host::MISSED),
         machine(),
         said("rustc", "--version"),
         said("redis-server", "--version").split(" sha").next().unwrap_or_default(),
@@ -113,11 +114,11 @@ fn verdicts(lines: &[String]) -> String {
 }
 
 /// Why rows miss their goals, as far as they do.
-fn reasons(lines: &[String]) -> String {
+fn reasons(lines: &[String], known: &[(&str, &str)]) -> String {
     let missed = |id: &str| {
         lines.iter().any(|line| line.starts_with(&format!("| {id} |")) && line.ends_with(" missed |"))
     };
-    let reasons = flash::MISSED.iter().filter(|(id, _)| missed(id));
+    let reasons = known.iter().filter(|(id, _)| missed(id));
     reasons.map(|(id, why)| format!("- {id}: {why}")).collect::<Vec<_>>().join("\n")
 }
 
