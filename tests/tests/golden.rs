@@ -380,7 +380,11 @@ fn every_flipped_bit_of_an_image_is_found_or_harmless() {
     for store in ["words", "sectors"] {
         let image = load(&golden().join(format!("format-{FORMAT_VERSION}")).join(store));
         let (opened, report) = content(&image, Scope::Open).expect("it is intact");
-        let whole = &opened | &content(&image, Scope::Verify).expect("it is intact").0;
+        // A snapshot that is damaged is passed over where the log still reaches back to the first record.
+        let mut logged = image.clone();
+        logged.disk.retain(|extent, _| extent.role != Role::Snapshot);
+        let from_log = content(&logged, Scope::Open).map(|(rows, _)| rows).unwrap_or_default();
+        let whole = &opened | &from_log;
         let settled = report.settled.lsn.0;
         let (mut refused, mut harmless) = (0, 0);
         for (extent, bytes) in &image.disk {
