@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use strandline::archive::Value;
 use strandline::archive::encode_fields;
-use strandline::{Log, Lsn, Millis, OpenError, Priority, Report};
+use strandline::{AppendError, Log, Lsn, Millis, OpenError, Priority, Report};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -122,7 +122,7 @@ pub(super) fn open_shards(
     report: &Report,
     discard_from: Option<Lsn>,
 ) -> Result<Shards, OpenError> {
-    note_void(first, report)?;
+    note_void(first, report);
     let mut shards = vec![shard(config, 0, first.clone())?];
     for number in 1..config.shard_count {
         let now = Arc::clone(clock);
@@ -132,7 +132,7 @@ pub(super) fn open_shards(
             .clock(move || Millis(now.now_us() / 1000));
         let (log, recovered) = Log::open(options, &mut ())?;
         clock.not_before(recovered.report.time.0.saturating_mul(1000));
-        note_void(&log, &recovered.report)?;
+        note_void(&log, &recovered.report);
         shards.push(shard(config, number, log)?);
     }
     Ok(Shards::new(shards))
@@ -239,10 +239,10 @@ pub(super) fn policy(config: &Config) -> Policy {
 }
 
 /// What recovery voided stays on record: the LSNs are given again, so that no gap shows it.
-fn note_void(log: &Log, report: &Report) -> Result<(), OpenError> {
+fn note_void(log: &Log, report: &Report) {
     let last = report.void_until.0.max(report.next.0);
     if report.fresh || (report.void_bytes == 0 && last == report.next.0) {
-        return Ok(());
+        return;
     }
     let payload = encode_fields([
         ("first_lsn", Value::Unsigned(report.next.0)),
@@ -259,13 +259,15 @@ fn note_void(log: &Log, report: &Report) -> Result<(), OpenError> {
     };
     let mut record = Vec::new();
     event.encode(&mut record);
-    match log.reserve_waiting(record.len(), Priority::Reclaim).and_then(|room| room.append(&record)) {
-        Ok(_) => Ok(()),
+    let noted = log
+        .reserve_waiting(record.len(), Priority::Reclaim)
+        .and_then(|room| room.append(&record))
+        .map_err(AppendError::from)
+        // Readers see what is acknowledged, and the first of them may ask at once.
+        .and_then(|lsn| log.wait(lsn));
+    if let Err(failed) = noted {
         // It is in the server's own log as well.
-        Err(refused) => {
-            tracing::warn!(%refused, "what recovery voided could not be put on record");
-            Ok(())
-        }
+        tracing::warn!(%failed, "what recovery voided could not be put on record");
     }
 }
 
