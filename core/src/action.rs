@@ -60,7 +60,7 @@ pub struct Span {
 /// Why an action failed, as far as the engine cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// No space left on the medium.
+    /// No space left on the medium, or another want that may pass.
     NoSpace,
     /// Anything else.
     Io,

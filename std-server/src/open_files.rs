@@ -1,7 +1,7 @@
 //! Clients and the system's limit of open files: every client is one.
 //!
 //! ```text
-//!  wanted + KEPT fits the soft limit ─► all of them
+//!  wanted + kept fits the soft limit ─► all of them
 //!  else raise the soft limit, to the hard one at most ─► as many as fit then, HTTP at most a quarter, and a note
 //! ```
 
@@ -14,15 +14,21 @@ pub(crate) struct Clients {
     pub(crate) http: usize,
 }
 
-/// Makes room for so many clients, as far as the system allows. If it is for fewer, the note says so.
-pub(crate) fn make_room(wanted: Clients) -> (Clients, Option<String>) {
+/// Makes room for so many clients beside the logs of so many shards, as far as the system allows. If it is for fewer, the note
+/// says so.
+pub(crate) fn make_room(wanted: Clients, shards: u16) -> (Clients, Option<String>) {
     let limits = getrlimit(Resource::Nofile);
     let raise = |soft| setrlimit(Resource::Nofile, Rlimit { current: Some(soft), ..limits }).is_ok();
-    fit(wanted, limits, raise)
+    fit(wanted, KEPT + u64::from(shards.saturating_sub(1)) * SHARD, limits, raise)
 }
 
-fn fit(clients: Clients, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> (Clients, Option<String>) {
-    let wanted = (clients.resp as u64).saturating_add(clients.http as u64).saturating_add(KEPT);
+fn fit(
+    clients: Clients,
+    kept: u64,
+    limits: Rlimit,
+    mut raise: impl FnMut(u64) -> bool,
+) -> (Clients, Option<String>) {
+    let wanted = (clients.resp as u64).saturating_add(clients.http as u64).saturating_add(kept);
     let Some(soft) = limits.current.filter(|soft| *soft < wanted) else { return (clients, None) };
     let most = limits.maximum.map_or(wanted, |hard| hard.min(wanted));
     // Some systems take less than their hard limit.
@@ -31,13 +37,13 @@ fn fit(clients: Clients, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> 
     if files >= wanted {
         return (clients, None);
     }
-    let left = usize::try_from(files.saturating_sub(KEPT)).unwrap_or(usize::MAX);
+    let left = usize::try_from(files.saturating_sub(kept)).unwrap_or(usize::MAX);
     let quarter = (left / 4).max(left.saturating_sub(clients.resp));
     let http = clients.http.min(quarter).max(1);
     let resp = clients.resp.min(left.saturating_sub(http).max(1));
     let note = format!(
         "resp3.max_clients = {} is lowered to {resp}, and server.max_connections = {} to {http}: the system allows this process \
-         {files} open files, and {KEPT} are for the log; raise the limit with `ulimit -n {wanted}`, or with LimitNOFILE in a \
+         {files} open files, and {kept} are for the log; raise the limit with `ulimit -n {wanted}`, or with LimitNOFILE in a \
          unit of systemd",
         clients.resp, clients.http
     );
@@ -46,6 +52,8 @@ fn fit(clients: Clients, limits: Rlimit, mut raise: impl FnMut(u64) -> bool) -> 
 
 /// Files that are not clients: the log's and the snapshots', listeners, clients that are turned away.
 const KEPT: u64 = 128;
+/// The same for each shard behind the first.
+const SHARD: u64 = 40;
 const STEP: u64 = 16;
 
 #[cfg(test)]
@@ -64,8 +72,8 @@ mod tests {
     fn the_soft_limit_is_left_alone_if_it_is_enough() {
         let not_called = |_| unreachable!();
         let wanted = clients(90, 10);
-        assert_eq!(fit(wanted, limits(100 + KEPT, None), not_called), (wanted, None));
-        assert_eq!(fit(wanted, Rlimit { current: None, maximum: None }, not_called), (wanted, None));
+        assert_eq!(fit(wanted, KEPT, limits(100 + KEPT, None), not_called), (wanted, None));
+        assert_eq!(fit(wanted, KEPT, Rlimit { current: None, maximum: None }, not_called), (wanted, None));
     }
 
     #[test]
@@ -76,9 +84,9 @@ mod tests {
             true
         };
         let wanted = clients(800, 200);
-        assert_eq!(fit(wanted, limits(256, None), &mut raise), (wanted, None));
-        assert_eq!(fit(wanted, limits(256, Some(5000)), &mut raise), (wanted, None));
-        let (room, note) = fit(wanted, limits(256, Some(628)), &mut raise);
+        assert_eq!(fit(wanted, KEPT, limits(256, None), &mut raise), (wanted, None));
+        assert_eq!(fit(wanted, KEPT, limits(256, Some(5000)), &mut raise), (wanted, None));
+        let (room, note) = fit(wanted, KEPT, limits(256, Some(628)), &mut raise);
         assert_eq!((room, raised), (clients(375, 125), vec![1000 + KEPT, 1000 + KEPT, 628]));
         let note = note.expect("fewer than wanted");
         assert!(note.contains("800 is lowered to 375") && note.contains("200 to 125"), "{note}");
@@ -86,9 +94,12 @@ mod tests {
 
     #[test]
     fn a_system_that_takes_less_or_nothing_leaves_fewer_clients_and_one_at_least() {
-        assert_eq!(fit(clients(1000, 100), limits(256, None), |files| files <= 1000).0, clients(760, 100));
-        assert_eq!(fit(clients(1000, 100), limits(256, Some(5000)), |_| false).0, clients(96, 32));
-        assert_eq!(fit(clients(1000, 100), limits(64, Some(64)), |_| false).0, clients(1, 1));
-        assert_eq!(fit(clients(0, 100), limits(192, Some(192)), |_| false).0, clients(0, 64));
+        assert_eq!(
+            fit(clients(1000, 100), KEPT, limits(256, None), |files| files <= 1000).0,
+            clients(760, 100)
+        );
+        assert_eq!(fit(clients(1000, 100), KEPT, limits(256, Some(5000)), |_| false).0, clients(96, 32));
+        assert_eq!(fit(clients(1000, 100), KEPT, limits(64, Some(64)), |_| false).0, clients(1, 1));
+        assert_eq!(fit(clients(0, 100), KEPT, limits(192, Some(192)), |_| false).0, clients(0, 64));
     }
 }

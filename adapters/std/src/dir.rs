@@ -1,14 +1,17 @@
 //! The only code that touches the operating system: one arm per step of [`strandline_core::lower::posix`].
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use strandline_core::action::{Action, Failure};
 use strandline_core::geometry::Geometry;
 use strandline_core::lower::posix::{Directory, File as Name, Step, lower};
@@ -39,11 +42,13 @@ impl StepError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
-    /// What the engine cares about.
+    /// What the engine cares about: too many open files pass as a full device does.
     #[must_use]
     pub fn failure(&self) -> Failure {
+        let handles = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
         match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::NoSpace,
+            _ if handles.contains(&self.source.raw_os_error()) => Failure::NoSpace,
             _ => Failure::Io,
         }
     }
@@ -61,6 +66,8 @@ pub(crate) enum Found {
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Handles that are kept: the manifest's, and a few more segments than can be written or waiting for a sync.
 const HANDLES: usize = 32;
+/// How often a file that is written is looked up again.
+const LOOKED_UP: Duration = Duration::from_millis(50);
 /// What else may lie in the directories.
 const QUARANTINE: &str = "quarantine";
 pub(crate) const LOCK: &str = "LOCK";
@@ -73,6 +80,8 @@ pub(crate) struct Dir {
     /// Files that are written, the last used one last.
     open: Mutex<Vec<(Name, Arc<File>)>>,
     directories: [OnceLock<File>; 2],
+    /// When a file that is written was last seen under its name.
+    seen: Mutex<Instant>,
     /// For rehearsals: what is read instead of what is there.
     pretence: Pretence,
     /// Bytes that were read.
@@ -105,6 +114,7 @@ impl Dir {
             geometry,
             open: Mutex::new(Vec::new()),
             directories: Default::default(),
+            seen: Mutex::new(Instant::now()),
             pretence: Pretence::default(),
             progress: Arc::default(),
         }
@@ -141,12 +151,20 @@ impl Dir {
             Step::Zero { file, bytes } => {
                 ("prepare", self.path(file), self.file(file).and_then(|file| zero(&file, bytes)))
             }
-            Step::Write { file, offset, .. } => (
-                "write",
-                self.path(file),
-                self.file(file).and_then(|file| file.write_all_at(content, offset)),
-            ),
-            Step::Sync(file) => ("sync", self.path(file), self.file(file).and_then(|file| file.sync_data())),
+            Step::Write { file: name, offset, .. } => {
+                let written = self.file(name).and_then(|file| {
+                    file.write_all_at(content, offset)?;
+                    self.look_up(name, &file)
+                });
+                ("write", self.path(name), written)
+            }
+            Step::Sync(name) => {
+                let synced = self.file(name).and_then(|file| {
+                    file.sync_data()?;
+                    self.look_up(name, &file)
+                });
+                ("sync", self.path(name), synced)
+            }
             Step::SyncDirectory(directory) => {
                 let path = self.directory(directory);
                 ("sync directory", path, self.open_directory(directory).and_then(File::sync_all))
@@ -158,6 +176,21 @@ impl Dir {
             Step::Remove(file) => ("remove", self.path(file), self.remove(file)),
         };
         done.map_err(|source| StepError { what, path, source })
+    }
+
+    /// What is written to a file that was removed is gone with the process, and the system reports nothing: now and then the name
+    /// is looked up again.
+    fn look_up(&self, name: Name, file: &File) -> io::Result<()> {
+        let mut seen = self.seen.lock();
+        if seen.elapsed() < LOOKED_UP {
+            return Ok(());
+        }
+        *seen = Instant::now();
+        // Not every file system counts links.
+        if file.metadata()?.nlink() == 0 && !self.path(name).exists() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written"));
+        }
+        Ok(())
     }
 
     /// Reads into `into` until it is full or the file ends; a file that does not exist has no bytes.

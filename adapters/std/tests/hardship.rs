@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use strandline::{BadState, Event, Image, Log, Lsn, Millis, Mode, OpenError, Options, Recovered, Replay};
 
@@ -82,6 +83,25 @@ fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
         entries.filter(|path| path.extension().is_some_and(|name| name == "wal")).collect();
     found.sort();
     found
+}
+
+#[test]
+fn a_directory_that_is_removed_while_it_is_written_is_noticed() {
+    for mode in [Mode::Always, Mode::Never] {
+        let place = tempfile::tempdir().expect("a directory");
+        let directory = place.path().join("log");
+        // Room for all of it: nothing is created meanwhile.
+        let options = Options::new(&directory).mode(mode).segment_bytes(64 << 20).max_segments(1);
+        let (log, _) = Log::open(options, &mut ()).expect("a new log");
+        log.append(b"while it is there").expect("appended");
+        fs::remove_dir_all(&directory).expect("removed");
+        let deadline = Instant::now() + PATIENCE;
+        while log.append(b"into the void").is_ok() {
+            assert!(Instant::now() < deadline, "{mode:?}: nobody noticed");
+        }
+        let why = log.stats().halted.unwrap_or_default();
+        assert!(why.contains("the file was removed while it was written"), "{mode:?}: {why}");
+    }
 }
 
 #[test]

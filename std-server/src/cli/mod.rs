@@ -49,9 +49,15 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => with_config(&args.flags, |loaded| serve::run(&loaded, args.discard_from)),
-        Command::Verify(VerifyArgs { dump: Some(dump), .. }) => flash::verify(&dump),
-        Command::Verify(args) => with_config(&args.flags, |loaded| verify::run(&loaded, args.json)),
-        Command::Repair(args) => with_config(&args.flags, |loaded| repair::run(&loaded, args.apply)),
+        Command::Verify(VerifyArgs { place: Some(dump), json: false, .. }) if !dump.is_dir() => {
+            flash::verify(&dump)
+        }
+        Command::Verify(args) => {
+            with_config(&in_directory(args.flags, args.place), |loaded| verify::run(&loaded, args.json))
+        }
+        Command::Repair(args) => {
+            with_config(&in_directory(args.flags, args.directory), |loaded| repair::run(&loaded, args.apply))
+        }
         Command::Inspect { file } => flash::inspect(&file).unwrap_or_else(|| inspect::run(&file)),
         Command::Archive(args) => archive::run(&args),
         Command::Generate(generate) => generate.run(<Cli as clap::CommandFactory>::command()),
@@ -115,10 +121,11 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct VerifyArgs {
-    /// A dump of a flash partition, instead of a server's data
-    dump: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long, conflicts_with = "dump")]
+    /// A data directory, as --data-dir says it, or a dump of a flash partition
+    #[arg(value_name = "DIR|DUMP", conflicts_with = "data_dir")]
+    place: Option<PathBuf>,
+    /// Print one JSON object; not of a dump
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     flags: Flags,
@@ -126,6 +133,9 @@ struct VerifyArgs {
 
 #[derive(Debug, Args)]
 struct RepairArgs {
+    /// A data directory, as --data-dir says it
+    #[arg(value_name = "DIR", conflicts_with = "data_dir")]
+    directory: Option<PathBuf>,
     /// Do what is said without this flag; what is removed is kept in quarantine/, and what is lost is recorded for ever
     #[arg(long)]
     apply: bool,
@@ -140,6 +150,11 @@ struct ServeArgs {
     /// Go on without the settled records from here on, which are damaged: exactly the LSN that a refused start names
     #[arg(long, value_name = "LSN")]
     discard_from: Option<u64>,
+}
+
+/// The flags, over a data directory that was named without one.
+fn in_directory(flags: Flags, directory: Option<PathBuf>) -> Flags {
+    Flags { data_dir: directory.or(flags.data_dir), ..flags }
 }
 
 /// Loads the configuration and hands it to `then`; an error goes to stderr.

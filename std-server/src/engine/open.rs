@@ -88,7 +88,7 @@ pub(super) async fn report(mut events: UnboundedReceiver<Heard>) {
                 "the log has halted: nothing is written any more, reads go on; see to the device, then restart"
             ),
             Event::Full => tracing::error!(
-                "no space for another segment, on the device or below wal.max_total_mb: writes are refused until there is; \
+                "no space for another segment, on the device, below wal.max_total_mb or of open files: writes are refused until there is; \
                  deletes and snapshots go on"
             ),
             Event::Healed => tracing::info!("there is space again: writes are taken"),

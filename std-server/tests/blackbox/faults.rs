@@ -3,16 +3,15 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use strandline_tests::process::Server;
 use strandline_tests::process::resp::encode;
 
+use crate::disk::Disk;
 use crate::support::{
     Attached, MODES, ask, call, check_keys, client, fact, fresh, metric, over, say, start, wait_until,
     write_keys,
@@ -233,7 +232,7 @@ fn case_22_a_slow_disk_slows_clients_and_memory_stays_flat() {
     assert_eq!(ask(&server, "STRLEN slow:0"), value.len().to_string());
 }
 
-fn check_halted(server: &Server) {
+pub(crate) fn check_halted(server: &Server) {
     let (status, ready) = call(server, "GET", "/readyz", "");
     assert_eq!((status, &ready["status"]), (503, &"halted".into()), "{ready}");
     assert_eq!(call(server, "GET", "/livez", "").0, 200);
@@ -241,52 +240,4 @@ fn check_halted(server: &Server) {
     let (status, answer) = call(server, "POST", "/kv/set", r#"{"key":"more","value":"v"}"#);
     assert_eq!(status, 503, "{answer}");
     assert!(server.says("the log has halted"), "{}", server.output());
-}
-
-/// A small file system in memory. It is in a namespace of its own, so that no privilege is needed and nothing is left
-/// behind; a quarter of it is taken by a file `ballast`.
-struct Disk {
-    /// Keeps the namespace until its input is closed.
-    holder: Child,
-    /// Where a server in the namespace has its data.
-    inside: PathBuf,
-    /// The file system as seen from here.
-    outside: PathBuf,
-    _place: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new(mib: usize) -> Option<Self> {
-        let place = tempfile::tempdir().expect("a directory");
-        let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && echo mounted && exec cat");
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]).arg(place.path());
-        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut holder = unshare.spawn().ok()?;
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take()?).read_line(&mut line).ok()?;
-        if line.trim() != "mounted" {
-            drop(holder.wait());
-            return None;
-        }
-        let outside = Path::new("/proc").join(holder.id().to_string()).join("root");
-        let outside = outside.join(place.path().strip_prefix("/").expect("absolute"));
-        fs::write(outside.join("ballast"), vec![1; mib << 18]).expect("the ballast");
-        Some(Self { holder, inside: place.path().join("data"), outside, _place: place })
-    }
-
-    /// The command that runs another one in the namespace.
-    fn entry(&self) -> Vec<String> {
-        let target = self.holder.id().to_string();
-        ["nsenter", "--target", &target, "--user", "--preserve-credentials", "--mount"]
-            .map(str::to_owned)
-            .to_vec()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(self.holder.stdin.take());
-        drop(self.holder.wait());
-    }
 }

@@ -7,6 +7,7 @@
 //!  snapshots.rs  cases 8, 9, 13, 14
 //!  exact.rs      cases 10, 11   expiry and every kind of write come back as they were
 //!  faults.rs     cases 12, 22   a full, a failing and a slow disk
+//!  surroundings.rs              a directory that goes, turns read-only or answers late; no more file handles
 //!  crash_points.rs              starts and snapshots that are cut, or fail, at each system call
 //!  bad_input.rs                 requests and configuration that must not be believed
 //!  stop.rs                      ends of every kind, under load and during recovery
@@ -26,6 +27,7 @@ mod bad_input;
 mod campaign;
 mod crash_points;
 mod damage;
+mod disk;
 mod durable;
 mod exact;
 mod faults;
@@ -35,3 +37,4 @@ mod repair;
 mod snapshots;
 mod stop;
 mod support;
+mod surroundings;
