@@ -38,6 +38,7 @@ mod segments;
 mod snapshot;
 mod stats;
 mod waiters;
+mod window;
 
 pub use archive_job::{ArchiveJob, Describe, JobError, Pace};
 pub use check::HardwareCheck;

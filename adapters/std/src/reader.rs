@@ -14,9 +14,8 @@ use strandline_core::wal::batch_start;
 use strandline_core::wal::reader::{Item, Reader};
 
 use crate::check::HardwareCheck;
-use crate::dir::read_at;
 use crate::log::Log;
-use crate::memory::WINDOW;
+use crate::window::Window;
 
 /// Why a record can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +88,7 @@ pub struct LogReader {
     /// Where this segment's records end, once the next one has begun.
     fence: Option<Lsn>,
     wanted: Lsn,
-    window: Vec<u8>,
-    /// Offset in the file of the window's first byte, and bytes in it.
-    at: u64,
-    len: usize,
+    window: Window,
 }
 
 impl LogReader {
@@ -111,7 +107,7 @@ impl LogReader {
                 return Err(error.into());
             }
         };
-        Ok(Self { log, segment, file, reader, fence, wanted: from, window: vec![0; WINDOW], at: 0, len: 0 })
+        Ok(Self { log, segment, file, reader, fence, wanted: from, window: Window::new() })
     }
 
     /// The next acknowledged record, or `None` if there is none yet.
@@ -120,8 +116,9 @@ impl LogReader {
     /// See [`ReadError`].
     #[expect(clippy::should_implement_trait, reason = "the record borrows the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
-        let Some((lsn, start, len)) = self.advance()? else { return Ok(None) };
-        Ok(Some(Record { lsn, time: self.reader.time, bytes: &self.window[start..start + len] }))
+        let Some((lsn, len)) = self.advance()? else { return Ok(None) };
+        let end = u64::from(self.reader.payload_end());
+        Ok(Some(Record { lsn, time: self.reader.time, bytes: self.window.before(end, len) }))
     }
 
     /// The next record, waiting up to `timeout` for one to be acknowledged.
@@ -134,7 +131,8 @@ impl LogReader {
         self.next()
     }
 
-    fn advance(&mut self) -> Result<Option<(Lsn, usize, usize)>, ReadError> {
+    /// Reads on to a wanted record: its LSN and length.
+    fn advance(&mut self) -> Result<Option<(Lsn, usize)>, ReadError> {
         loop {
             let expected = self.reader.expected();
             if expected >= self.log.acknowledged() {
@@ -145,20 +143,15 @@ impl LogReader {
                 continue;
             }
             let before = u64::from(self.reader.offset());
-            let skip = usize::try_from(before - self.at).unwrap_or(usize::MAX).min(self.len);
-            match self.reader.next::<HardwareCheck>(&self.window[skip..self.len]) {
-                Item::Record { lsn, payload } => {
-                    let (len, end) = (payload.len(), u64::from(self.reader.payload_end()));
-                    if lsn >= self.wanted {
-                        let end = usize::try_from(end - self.at).unwrap_or(usize::MAX);
-                        return Ok(Some((lsn, end - len, len)));
-                    }
-                }
+            let held = self.window.from(before);
+            let is_empty = held.is_empty();
+            match self.reader.next::<HardwareCheck>(held) {
+                Item::Record { lsn, payload } if lsn >= self.wanted => return Ok(Some((lsn, payload.len()))),
+                Item::Record { .. } => {}
                 Item::Mark(_) => {}
                 Item::Need(bytes) => self.fill(bytes)?,
-                // What the window holds may be older than what is in the file by now.
-                Item::Stop(_) if self.len > skip => {
-                    self.len = skip;
+                Item::Stop(_) if !is_empty => {
+                    self.window.forget_from(before);
                     self.reread(expected)?;
                 }
                 Item::Stop(_) => self.turn(expected)?,
@@ -172,7 +165,7 @@ impl LogReader {
         let mut probe = self.reader;
         let mut need = 0;
         loop {
-            match probe.next::<HardwareCheck>(&self.window[..self.len]) {
+            match probe.next::<HardwareCheck>(self.window.from(u64::from(self.reader.offset()))) {
                 Item::Need(bytes) if bytes > need => {
                     need = bytes;
                     self.fill(bytes)?;
@@ -186,19 +179,7 @@ impl LogReader {
     /// Makes the window begin at the reader and hold at least `need` bytes, unless the file ends.
     fn fill(&mut self, need: usize) -> Result<(), ReadError> {
         let offset = u64::from(self.reader.offset());
-        let skip = usize::try_from(offset - self.at).unwrap_or(usize::MAX).min(self.len);
-        self.window.copy_within(skip..self.len, 0);
-        self.len -= skip;
-        self.at = offset;
-        if need > self.window.len() {
-            self.window.resize(need, 0);
-        }
-        let read = read_at(&self.file, offset + self.len as u64, &mut self.window[self.len..])?;
-        self.len += read;
-        if self.len < need {
-            return self.damaged();
-        }
-        Ok(())
+        if self.window.fill(&self.file, offset, need)? { Ok(()) } else { self.damaged() }
     }
 
     fn damaged(&self) -> Result<(), ReadError> {
@@ -222,8 +203,7 @@ impl LogReader {
         self.segment = segment;
         self.fence = fence;
         (self.file, self.reader) = open(&self.log, &segment)?;
-        self.len = 0;
-        self.at = u64::from(self.reader.offset());
+        self.window.restart(u64::from(self.reader.offset()));
         Ok(())
     }
 }

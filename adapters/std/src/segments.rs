@@ -24,8 +24,8 @@ use strandline_core::wal::reader::{Item, MarkScan, Reader};
 use crate::check::HardwareCheck;
 use crate::dir::{forget_pages, read_at};
 use crate::log::Log;
-use crate::memory::WINDOW;
 use crate::reader::{ReadError, Record};
+use crate::window::Window;
 
 /// A listed segment that has been begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,10 +197,7 @@ pub struct SegmentReader {
     epoch: Epoch,
     geometry: Geometry,
     end: Lsn,
-    window: Vec<u8>,
-    /// Offset in the file of the window's first byte, and bytes in it.
-    at: u64,
-    len: usize,
+    window: Window,
 }
 
 /// A place in a segment, to go back to.
@@ -221,18 +218,7 @@ impl SegmentReader {
         let Segment { log, epoch, fence, geometry, .. } = *segment;
         let from = Position { log, offset: batch_start(geometry) };
         let reader = Reader::new::<HardwareCheck>(store, epoch, from, fence, geometry);
-        Self {
-            _held: None,
-            file,
-            reader,
-            store,
-            epoch,
-            geometry,
-            end,
-            window: vec![0; WINDOW],
-            at: 0,
-            len: 0,
-        }
+        Self { _held: None, file, reader, store, epoch, geometry, end, window: Window::new() }
     }
 
     /// Turns to the first intact batch behind the place where the reader stands, and says which record it begins with; `None` if
@@ -243,9 +229,10 @@ impl SegmentReader {
         let from = Position { offset: (from.offset + 1).next_multiple_of(unit), ..from };
         let mut scan = MarkScan::new::<HardwareCheck>(self.store, self.epoch, from, self.geometry);
         while scan.first.is_none() {
-            let read = read_at(&self.file, u64::from(scan.offset()), &mut self.window)?;
-            let last = read < self.window.len();
-            if !scan.feed::<HardwareCheck>(&self.window[..read], last) {
+            let scratch = self.window.scratch();
+            let read = read_at(&self.file, u64::from(scan.offset()), scratch)?;
+            let last = read < scratch.len();
+            if !scan.feed::<HardwareCheck>(&scratch[..read], last) {
                 break;
             }
         }
@@ -253,7 +240,7 @@ impl SegmentReader {
         let Some((offset, next)) = found else { return Ok(None) };
         let place = Position { offset, ..from };
         self.reader = Reader::new::<HardwareCheck>(self.store, self.epoch, place, next, self.geometry);
-        (self.at, self.len) = (u64::from(offset), 0);
+        self.window.restart(u64::from(offset));
         Ok(Some(next))
     }
 
@@ -277,7 +264,7 @@ impl SegmentReader {
     /// Goes back, or on, to a place in this segment.
     pub fn go_to(&mut self, place: SegmentPlace) {
         self.reader = place.0;
-        (self.at, self.len) = (u64::from(self.reader.offset()), 0);
+        self.window.restart(u64::from(self.reader.offset()));
     }
 
     /// The next record, or `None` at the segment's end.
@@ -290,15 +277,12 @@ impl SegmentReader {
             if self.reader.expected() >= self.end {
                 return Ok(None);
             }
-            let before = u64::from(self.reader.offset());
-            let skip = usize::try_from(before - self.at).unwrap_or(usize::MAX).min(self.len);
-            match self.reader.next::<HardwareCheck>(&self.window[skip..self.len]) {
+            let held = self.window.from(u64::from(self.reader.offset()));
+            match self.reader.next::<HardwareCheck>(held) {
                 Item::Record { lsn, payload } => {
-                    let bytes = payload.len();
-                    let end =
-                        usize::try_from(u64::from(self.reader.payload_end()) - self.at).unwrap_or(usize::MAX);
+                    let (end, len) = (u64::from(self.reader.payload_end()), payload.len());
                     let time = self.reader.time;
-                    return Ok(Some(Record { lsn, time, bytes: &self.window[end - bytes..end] }));
+                    return Ok(Some(Record { lsn, time, bytes: self.window.before(end, len) }));
                 }
                 Item::Mark(_) => {}
                 Item::Need(bytes) => self.fill(bytes)?,
@@ -309,16 +293,7 @@ impl SegmentReader {
 
     fn fill(&mut self, need: usize) -> Result<(), ReadError> {
         let offset = u64::from(self.reader.offset());
-        let skip = usize::try_from(offset - self.at).unwrap_or(usize::MAX).min(self.len);
-        self.window.copy_within(skip..self.len, 0);
-        self.len -= skip;
-        self.at = offset;
-        if need > self.window.len() {
-            self.window.resize(need, 0);
-        }
-        let read = read_at(&self.file, offset + self.len as u64, &mut self.window[self.len..])?;
-        self.len += read;
-        if self.len < need { self.damaged() } else { Ok(()) }
+        if self.window.fill(&self.file, offset, need)? { Ok(()) } else { self.damaged() }
     }
 
     fn damaged<T>(&self) -> Result<T, ReadError> {
