@@ -9,7 +9,8 @@
 //!   the text that replaces it
 //! ```
 //!
-//! A file may have several such changes. They are made in a copy of the sources; a text that is not found exactly once is an
+//! A file may have several such changes. A line `seed N` in front of them says where a simulation begins that would else need
+//! many more states to meet what the bug is about. The changes are made in a copy of the sources; a text that is not found exactly once is an
 //! error, so that a planted bug can't fade away when core changes.
 
 use std::fs;
@@ -24,6 +25,8 @@ pub struct Bug {
     pub name: String,
     /// What is wrong.
     pub about: String,
+    /// Where the simulation begins, if not at its usual place.
+    pub seed: Option<u64>,
     changes: Vec<Change>,
 }
 
@@ -78,7 +81,8 @@ impl Bug {
     fn parse(name: &str, text: &str) -> Option<Self> {
         let (about, rest) = text.split_once("\n=== ")?;
         let changes = rest.split("\n=== ").map(Change::parse).collect::<Option<Vec<_>>>()?;
-        Some(Self { name: name.to_owned(), about: about.trim().to_owned(), changes })
+        let seed = about.lines().find_map(|line| line.strip_prefix("seed ")?.trim().parse().ok());
+        Some(Self { name: name.to_owned(), about: about.trim().to_owned(), seed, changes })
     }
 }
 
@@ -157,8 +161,10 @@ impl Garden {
         if !built.status.success() {
             return Ok(Fate::Unusable(String::from_utf8_lossy(&built.stderr).into_owned()));
         }
+        let seed = bug.and_then(|bug| bug.seed).map(|seed| ["--seed".to_owned(), seed.to_string()]);
         let soaked = Command::new(self.target.join("debug/soak"))
             .args([medium, "--brief", "--states", &states.to_string()])
+            .args(seed.iter().flatten())
             .env_remove("SEED")
             .output()?;
         let said = String::from_utf8_lossy(&soaked.stdout).into_owned();
@@ -262,7 +268,9 @@ mod tests {
             bug.changes[0],
             Change { file: "a.rs".into(), old: "old\n  text".into(), new: "new".into() }
         );
-        assert_eq!(bug.changes[1].new, "y");
+        assert_eq!((bug.changes[1].new.as_str(), bug.seed), ("y", None));
+        let bug = Bug::parse("rare", "It is wrong.\nseed 17\n\n=== a.rs\n<<<\nold\n>>>\nnew\n").unwrap();
+        assert_eq!(bug.seed, Some(17));
         assert_eq!(Bug::parse("none", "nothing"), None);
     }
 
