@@ -18,12 +18,11 @@ mod panics;
 mod threads;
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_core::action::{Action, Event, Output};
 use strandline_core::store::{Mode, Now};
 use strandline_core::types::{EffectId, Lsn, Ticks};
@@ -37,6 +36,7 @@ use crate::dir::{Dir, StepError};
 use crate::error::AppendError;
 use crate::recover::{HostStore, span_of};
 use crate::stats::{Counters, Stats};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard};
 use crate::waiters::{Waiter, Waiters};
 
 /// Hears of events: they are the engine's log.

@@ -37,6 +37,7 @@ mod scrub;
 mod segments;
 mod snapshot;
 mod stats;
+mod sync;
 mod waiters;
 mod window;
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_core::action::{Event, Refused};
 use strandline_core::geometry::Geometry;
 use strandline_core::manifest::{Loss, Snapshot};
@@ -26,6 +25,7 @@ use crate::recover::{Recovered, Replay, recover};
 use crate::repair::Look;
 use crate::snapshot::{self, Image};
 use crate::stats::Stats;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::waiters::Waiter;
 
 /// How a log is opened.

@@ -4,11 +4,12 @@ use core::task::Waker;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Wake;
-use std::thread::Thread;
 
 use strandline_core::types::Lsn;
 
 use crate::error::AppendError;
+use crate::sync::thread::{self, Thread};
+use crate::sync::thread_local;
 
 /// Runs when a record is acknowledged, or will not be.
 pub(crate) type Completion = Box<dyn FnOnce(Result<Lsn, AppendError>) + Send>;
@@ -69,7 +70,7 @@ impl Wake for Unpark {
 
 /// A waker that unparks this thread.
 pub(crate) fn this_thread() -> Waker {
-    thread_local!(static WAKER: Waker = Arc::new(Unpark(std::thread::current())).into());
+    thread_local!(static WAKER: Waker = Arc::new(Unpark(thread::current())).into());
     WAKER.with(Waker::clone)
 }
 

@@ -2,16 +2,15 @@
 
 use core::task::Waker;
 use core::time::Duration;
-use std::thread;
 use std::time::Instant;
 
-use parking_lot::MutexGuard;
 use strandline_core::action::Refused;
 use strandline_core::store::Priority;
 use strandline_core::types::Lsn;
 
 use super::{Kind, Role, Shared, State};
 use crate::error::AppendError;
+use crate::sync::{MutexGuard, thread};
 use crate::waiters::{Waiter, this_thread};
 
 impl Shared {

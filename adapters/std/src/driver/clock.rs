@@ -1,27 +1,28 @@
 //! What time it is for the engine.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use strandline_core::store::Now;
 use strandline_core::types::{Millis, Ticks};
+
+use crate::sync::Stopwatch;
 
 /// Tells the wall-clock time.
 pub(crate) type WallClock = Box<dyn Fn() -> Millis + Send + Sync>;
 
 /// What time it is, with monotonic time from when this was made.
 pub(crate) struct Time {
-    started: Instant,
+    started: Stopwatch,
     wall: WallClock,
 }
 
 impl Time {
     pub(crate) fn new(wall: WallClock) -> Self {
-        Self { started: Instant::now(), wall }
+        Self { started: Stopwatch::start(), wall }
     }
 
     pub(crate) fn now(&self) -> Now {
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Now { ticks: Ticks(micros), wall: (self.wall)() }
+        Now { ticks: Ticks(self.started.micros()), wall: (self.wall)() }
     }
 }
 

@@ -12,10 +12,10 @@ use core::panic::AssertUnwindSafe;
 use core::task::Waker;
 use std::panic::catch_unwind;
 
-use parking_lot::MutexGuard;
 use strandline_core::action::Failure;
 
 use super::{Shared, State};
+use crate::sync::MutexGuard;
 
 impl Shared {
     /// Halts the log because something panicked. The lock must be free.

@@ -8,8 +8,6 @@
 //! | `strandline-tell` | completions of appenders that did not wait |
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
 
 use strandline_core::action::Action;
 use strandline_core::store::Mode;
@@ -18,6 +16,8 @@ use strandline_core::types::{EffectId, Lsn, Role as ExtentRole};
 use super::panics::{guarded, wake_all};
 use super::{Role, Shared, State};
 use crate::error::AppendError;
+use crate::sync::mpsc::{Receiver, Sender, channel};
+use crate::sync::thread::{self, JoinHandle};
 use crate::waiters::Completion;
 
 pub(super) struct Lanes {
