@@ -12,8 +12,6 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
@@ -153,9 +151,9 @@ impl Campaign {
     fn verify(&self, address: SocketAddr, ledger: &Ledger) -> Result<(), String> {
         let mut found: BTreeMap<Batch, Vec<(u64, u64)>> = BTreeMap::new();
         let (mut last, mut shard) = (0, 0);
-        let complete = each_line(address, |line| {
-            let number = |name: &str| field(line, name).ok_or_else(|| format!("not an event: {line}"));
-            let (lsn, of) = (number("\"lsn\":")?, field(line, "\"shard\":").unwrap_or(0));
+        let complete = http::each_line(address, "/events", |line| {
+            let number = |name: &str| http::field(line, name).ok_or_else(|| format!("not an event: {line}"));
+            let (lsn, of) = (number("\"lsn\":")?, http::field(line, "\"shard\":").unwrap_or(0));
             if of == shard && lsn <= last {
                 return Err(format!("LSN {lsn} comes after {last}"));
             }
@@ -254,36 +252,6 @@ fn operate(address: SocketAddr, deadline: Instant) {
             }
         }
     }
-}
-
-/// Hands over every line of `GET /events`; whether the answer was whole.
-fn each_line(address: SocketAddr, mut each: impl FnMut(&str) -> Result<(), String>) -> Result<bool, String> {
-    let failed = |error: io::Error| error.to_string();
-    let mut stream = TcpStream::connect(address).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    stream.write_all(b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n").map_err(failed)?;
-    let mut lines = BufReader::new(stream).lines();
-    let status = lines.next().transpose().map_err(failed)?.unwrap_or_default();
-    if !status.contains(" 200 ") {
-        return Err(status);
-    }
-    for line in lines.by_ref() {
-        if line.map_err(failed)?.is_empty() {
-            break;
-        }
-    }
-    for line in lines {
-        let Ok(line) = line else { return Ok(false) };
-        each(&line)?;
-    }
-    Ok(true)
-}
-
-/// The number behind a name.
-fn field(line: &str, name: &str) -> Option<u64> {
-    let (_, rest) = line.split_once(name)?;
-    let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..end].parse().ok()
 }
 
 const WRITERS: u64 = 4;

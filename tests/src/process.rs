@@ -135,6 +135,11 @@ impl Setup {
         self.spawn().wait(PATIENCE)
     }
 
+    /// What its environment says to it.
+    pub fn environment(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
+        self.settings.iter().map(|(name, value)| (name.into(), value.into()))
+    }
+
     fn command(&self) -> Command {
         let mut line = self.wrapper.iter().map(OsString::as_os_str).chain([self.binary.as_os_str()]);
         let mut command = Command::new(line.next().unwrap_or_default());

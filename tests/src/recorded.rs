@@ -1,4 +1,5 @@
-//! The real adapter's system calls, replayed onto the simulated medium.
+//! The system calls of real processes, replayed onto the simulated medium: a small program over the library here, any process in
+//! `life.rs`, and the server in `server.rs`.
 //!
 //! ```text
 //!   drive ─► strace ─► calls ─► simulated medium ─► crash after each call ─► recovery ─► every acknowledged record?
@@ -8,6 +9,7 @@
 //! began, as strace saw it; a write counts from its end.
 
 mod life;
+mod server;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +27,8 @@ use crate::posix::{Call, Disk, Profile};
 use crate::setup::Setup;
 use crate::transcript::Transcript;
 
-pub use life::Life;
+pub use life::{Cuts, Life, Outside};
+pub use server::{Found, Promised, Shown, World};
 
 /// Records that `drive` appends.
 pub const RECORDS: u64 = 180;
@@ -81,7 +84,8 @@ impl Recording {
                 Line::Begun { thread, name, arguments } => {
                     recording.begin(thread, name, arguments, directory)
                 }
-                Line::Ended { thread } => recording.seen.push(Seen::Ended { thread }),
+                Line::Ended { thread, failed: false } => recording.seen.push(Seen::Ended { thread }),
+                Line::Ended { failed: true, .. } => {}
             }
         }
         recording
@@ -242,9 +246,10 @@ fn write(file: File, arguments: &str) -> Step {
 /// A line of a trace: half a call, or a whole one in two.
 enum Line<'t> {
     Begun { thread: u32, name: &'t str, arguments: &'t str },
-    Ended { thread: u32 },
+    Ended { thread: u32, failed: bool },
 }
 
+/// A call that failed has changed nothing: if it is seen whole it is left out.
 fn lines(trace: &str) -> impl Iterator<Item = Line<'_>> {
     trace
         .lines()
@@ -252,10 +257,15 @@ fn lines(trace: &str) -> impl Iterator<Item = Line<'_>> {
             let (thread, rest) = line.split_once(char::is_whitespace).unwrap_or_default();
             let Ok(thread) = thread.parse() else { return [None, None] };
             let rest = rest.trim_start();
+            if ["+++", "---"].iter().any(|word| rest.starts_with(word)) {
+                return [None, None];
+            }
+            let ends = !rest.ends_with("<unfinished ...>");
+            let failed = ends && rest.rsplit_once(") = ").is_some_and(|(_, result)| result.starts_with('-'));
             let call = rest.strip_suffix("<unfinished ...>").unwrap_or(rest).split_once('(');
-            let begun = call.filter(|_| !rest.starts_with("<... "));
+            let begun = call.filter(|_| !failed && !rest.starts_with("<... "));
             let begun = begun.map(|(name, arguments)| Line::Begun { thread, name, arguments });
-            [begun, (!rest.ends_with("<unfinished ...>")).then_some(Line::Ended { thread })]
+            [begun, ends.then_some(Line::Ended { thread, failed })]
         })
         .flatten()
 }

@@ -9,7 +9,7 @@ use strandline::{BadState, Log, Lsn, Options, Replay};
 use strandline_core::lower::posix::{File, Step};
 use strandline_tests::chance::Chance;
 use strandline_tests::posix::Profile;
-use strandline_tests::recorded::{self, Life, RECORDS, Recording, SEGMENT_BYTES};
+use strandline_tests::recorded::{self, Cuts, Life, Outside, RECORDS, Recording, SEGMENT_BYTES};
 
 fn record(mode: &str) -> Recording {
     let (trace, directory) = traced(mode);
@@ -21,9 +21,8 @@ fn traced(mode: &str) -> (String, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().canonicalize().unwrap().join("store");
     let trace = place.path().join("trace");
-    let calls = "trace=openat,mkdir,pwrite64,fdatasync,fsync,rename,unlink,write";
     let ran = Command::new("strace")
-        .args(["-f", "-y", "-xx", "-s", "1048576", "-e", calls, "-o"])
+        .args(["-f", "-y", "-xx", "-s", "1048576", "-e", Life::CALLS, "-o"])
         .arg(&trace)
         .arg(env!("CARGO_BIN_EXE_drive"))
         .arg(mode)
@@ -80,9 +79,9 @@ impl Replay for Any {
 }
 
 /// Every acknowledged record is in the log or in an archive that verifies, and is what was appended.
-fn is_all_there(place: &Path, said: &[&str]) -> Result<(), String> {
+fn is_all_there(place: &Path, outside: &Outside) -> Result<(), String> {
     let acknowledged =
-        said.iter().rev().find_map(|line| line.strip_prefix("ack ")?.parse().ok()).unwrap_or(0);
+        outside.said.iter().rev().find_map(|line| line.strip_prefix("ack ")?.parse().ok()).unwrap_or(0);
     let mut found = BTreeMap::new();
     let options = Options::new(place).segment_bytes(SEGMENT_BYTES).batch_bytes(8192).keep_all(true);
     let (log, _) = Log::open(options, &mut Any).map_err(|refused| refused.to_string())?;
@@ -119,13 +118,14 @@ fn no_cut_of_a_life_with_archives_loses_an_event() {
     let (trace, directory) = traced("archive");
     let profile = Profile { sector: 512, powersafe: true, stale: false };
     let mut chance = Chance::new(seed());
-    let cuts = Life::parse(&trace, &directory).cut_everywhere(profile, &mut chance, is_all_there);
+    let cuts =
+        Life::parse(&trace, &directory).cut_everywhere(Cuts::everywhere(profile), &mut chance, is_all_there);
     let cuts = cuts.unwrap_or_else(|broken| panic!("{broken}"));
     println!("{cuts} cuts");
     assert!(cuts > 500, "{cuts}");
     // An archiver that forgets to sync its files is caught.
     let forgets =
         Life::parse(&trace, &directory).without_syncs(|path| path.starts_with(directory.join("archives")));
-    let caught = forgets.cut_everywhere(profile, &mut chance, is_all_there);
+    let caught = forgets.cut_everywhere(Cuts::everywhere(profile), &mut chance, is_all_there);
     assert!(caught.is_err(), "{caught:?}");
 }

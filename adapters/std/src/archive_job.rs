@@ -9,8 +9,7 @@
 //! is already there is compared, and taken if it is the right one.
 
 use core::cell::RefCell;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::Path;
 
 use strandline_core::archive::Header;
@@ -20,6 +19,7 @@ use crate::archive::{
     self, Archive, ArchiveError, ArchiveInfo, Digest, Digester, Entry, OwnedEntry, Range, Taker, Writing,
 };
 use crate::log::Log;
+use crate::place::make_directory;
 use crate::reader::{ReadError, Record};
 use crate::segments::SegmentInfo;
 
@@ -95,7 +95,10 @@ impl Log {
             source.compare(&found, describe, pace)?;
             return Ok(found.info().clone());
         }
-        make_directory(job.directory)?;
+        make_directory(job.directory).map_err(|source| {
+            let path = job.directory.into();
+            ArchiveError::Io { what: "create", path, source }
+        })?;
         let before = archive::list(job.directory)?.into_iter().rev().find(|(name, _)| name.log < segment.log);
         let previous = before.map(|(_, path)| Digest::of_file(&path)).transpose()?;
         let identity = self.identity();
@@ -215,19 +218,6 @@ impl Source<'_> {
             Some(_) => Err(differs(self.end).into()),
         }
     }
-}
-
-/// Creates a directory for this user only, durably.
-fn make_directory(directory: &Path) -> Result<(), ArchiveError> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|source| ArchiveError::Io { what: "create", path: directory.into(), source })?;
-    for above in directory.ancestors().skip(1).take(2).filter(|above| above.is_dir()) {
-        archive::sync_directory(above)?;
-    }
-    Ok(())
 }
 
 const PACED_BYTES: u32 = 256 << 10;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use strandline_core::action::{Action, Failure};
 use strandline_core::geometry::Geometry;
 use strandline_core::lower::posix::{Directory, File as Name, Step, lower};
+
+use crate::place::make_directory;
 
 /// Where a store's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,11 +100,14 @@ pub(crate) struct Pretence {
 }
 
 impl Dir {
-    /// Creates the directories if they do not exist, for this user only.
+    /// Creates the directories if they do not exist, for this user only, durably.
     pub(crate) fn create(places: Places, geometry: Geometry) -> Result<Self, StepError> {
         for place in [&places.log, &places.snapshots] {
-            let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(place);
-            created.map_err(|source| StepError { what: "create directory", path: place.clone(), source })?;
+            make_directory(place).map_err(|source| StepError {
+                what: "create directory",
+                path: place.clone(),
+                source,
+            })?;
         }
         Ok(Self::existing(places, geometry))
     }
@@ -380,7 +385,7 @@ impl Dir {
     fn quarantine_place(&self, path: &Path) -> Result<PathBuf, StepError> {
         let failed = |source| StepError { what: "quarantine", path: path.into(), source };
         let place = path.parent().unwrap_or(Path::new(".")).join(QUARANTINE);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&place).map_err(failed)?;
+        make_directory(&place).map_err(failed)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let free = (0..u32::MAX).map(|count| match count {
             0 => place.join(&name),

@@ -1,15 +1,15 @@
 //! Opens the logs beside the first one, stores events, and keeps history in the background.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use strandline::archive::Value;
 use strandline::archive::encode_fields;
-use strandline::{AppendError, Log, Lsn, Millis, OpenError, Priority, Report};
+use strandline::{AppendError, Log, Lsn, Millis, OpenError, Priority, Report, make_directory};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -103,15 +103,14 @@ pub(super) fn check_count(config: &Config) -> Result<(), OpenError> {
 fn write_mark(config: &Config) -> io::Result<()> {
     let path = config.wal.dir.join(MARK);
     let place = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+    make_directory(place)?;
     let unfinished = path.with_extension("tmp");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{}", config.shard_count)?;
     file.sync_data()?;
     fs::rename(&unfinished, &path)?;
-    File::open(place)?.sync_all()?;
-    File::open(&config.wal.dir)?.sync_all()
+    File::open(place)?.sync_all()
 }
 
 /// Opens the logs of all shards but the first one, which is `first`, and their catalogs.

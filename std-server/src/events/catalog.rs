@@ -11,14 +11,14 @@
 //! those of all segments before it are durable, so that the end of a segment is known when the one behind it is gone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use strandline::core::codec::check::Checksum;
-use strandline::{HardwareCheck, StoreId};
+use strandline::{HardwareCheck, StoreId, make_directory};
 
 /// What a settled segment holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Catalog {
     /// Opens or creates the catalog of the log in `directory`. One of another store is put aside.
     pub(crate) fn open(directory: &Path, store: StoreId) -> io::Result<Self> {
         let place = directory.join(PLACE);
-        DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+        make_directory(&place)?;
         let path = place.join(NAME);
         let mut bytes = Vec::new();
         match File::open(&path) {

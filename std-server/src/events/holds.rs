@@ -5,12 +5,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use strandline::core::retention::Hold as Rule;
-use strandline::{LogId, Millis};
+use strandline::{LogId, Millis, make_directory};
 
 /// One hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl Holds {
     fn change(&self, change: impl FnOnce(&mut Vec<Hold>) -> Result<(), String>) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: {error}", self.path.display());
         let place = self.path.parent().unwrap_or(Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(failed)?;
+        make_directory(place).map_err(failed)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)

@@ -5,15 +5,14 @@
 //!  damaged archive ─► intact blocks  ─► entries ─► an archive of the same name; the damaged one is in quarantine/
 //! ```
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use strandline::archive::{
     self, Archive, ArchiveError, ArchiveInfo, Digest, Header, Level, Recovery, Taker, Writing,
 };
 use strandline::repair::SegmentDamage;
-use strandline::{Describe, LogId, Lsn, Millis, Record, StoreId, Timeline};
+use strandline::{Describe, LogId, Lsn, Millis, Record, StoreId, Timeline, make_directory};
 
 use super::describe::Describer;
 use super::record::Event;
@@ -164,7 +163,7 @@ pub(crate) fn salvage_archive(damage: &ArchiveDamage, level: i32) -> Result<Path
 fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let place = directory.join(QUARANTINE);
-    DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+    make_directory(&place)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let free = (0..u32::MAX).map(|count| match count {
         0 => place.join(&name),
@@ -209,7 +208,7 @@ pub(crate) fn salvage_segment(
     if tally.records == 0 || (only_events && tally.events == 0) {
         return Ok(None);
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| error.to_string())?;
+    make_directory(directory).map_err(|error| error.to_string())?;
     let before = archive::list(directory).map_err(|error| error.to_string())?;
     let before = before.into_iter().rev().find(|(name, _)| name.log < damage.log);
     let previous = before.and_then(|(_, path)| Digest::of_file(&path).ok());

@@ -93,3 +93,42 @@ impl Client {
         }
     }
 }
+
+/// Hands over every line of what is at `path`, however long that is; whether the answer was whole.
+///
+/// # Errors
+/// There is no such answer, or what `each` says.
+pub fn each_line(
+    address: SocketAddr,
+    path: &str,
+    mut each: impl FnMut(&str) -> Result<(), String>,
+) -> Result<bool, String> {
+    let failed = |error: io::Error| error.to_string();
+    let mut stream = TcpStream::connect(address).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut lines = BufReader::new(stream).lines();
+    let status = lines.next().transpose().map_err(failed)?.unwrap_or_default();
+    if !status.contains(" 200 ") {
+        return Err(format!("no such answer: {status:?}"));
+    }
+    for line in lines.by_ref() {
+        if line.map_err(failed)?.is_empty() {
+            break;
+        }
+    }
+    for line in lines {
+        let Ok(line) = line else { return Ok(false) };
+        each(&line)?;
+    }
+    Ok(true)
+}
+
+/// The number behind a name in a line of JSON.
+#[must_use]
+pub fn field(line: &str, name: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(name)?;
+    let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use super::PATIENCE;
@@ -25,6 +25,33 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// Reads the next one.
+    ///
+    /// # Errors
+    /// The bytes end before it does, or are none.
+    pub fn read(from: &mut impl BufRead) -> io::Result<Self> {
+        let mut line = Vec::new();
+        from.read_until(b'\n', &mut line)?;
+        let Some(line) = line.strip_suffix(b"\r\n") else { return Err(ErrorKind::UnexpectedEof.into()) };
+        let (kind, rest) = line.split_first().ok_or_else(|| strange(line))?;
+        let text = String::from_utf8_lossy(rest).into_owned();
+        let number = || text.parse::<i64>().map_err(|_| strange(line));
+        Ok(match kind {
+            b'+' => Self::Status(text),
+            b'-' => Self::Error(text),
+            b':' => Self::Integer(number()?),
+            b'$' => match usize::try_from(number()?) {
+                Ok(len) => Self::Bulk(bulk(from, len)?),
+                Err(_) => Self::Null,
+            },
+            b'*' => match usize::try_from(number()?) {
+                Ok(len) => Self::Array((0..len).map(|_| Self::read(from)).collect::<io::Result<_>>()?),
+                Err(_) => Self::Null,
+            },
+            _ => return Err(strange(line)),
+        })
+    }
+
     /// Whether it is the reply of a write that was carried out, or any other that is no error.
     #[must_use]
     pub const fn is_ok(&self) -> bool {
@@ -118,26 +145,7 @@ impl Client {
     /// # Errors
     /// The connection ended, or what came is no reply.
     pub fn receive(&mut self) -> io::Result<Reply> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line)?;
-        let Some(line) = line.strip_suffix(b"\r\n") else { return Err(ErrorKind::UnexpectedEof.into()) };
-        let (kind, rest) = line.split_first().ok_or_else(|| strange(line))?;
-        let text = String::from_utf8_lossy(rest).into_owned();
-        let number = || text.parse::<i64>().map_err(|_| strange(line));
-        Ok(match kind {
-            b'+' => Reply::Status(text),
-            b'-' => Reply::Error(text),
-            b':' => Reply::Integer(number()?),
-            b'$' => match usize::try_from(number()?) {
-                Ok(len) => Reply::Bulk(self.bulk(len)?),
-                Err(_) => Reply::Null,
-            },
-            b'*' => match usize::try_from(number()?) {
-                Ok(len) => Reply::Array((0..len).map(|_| self.receive()).collect::<io::Result<_>>()?),
-                Err(_) => Reply::Null,
-            },
-            _ => return Err(strange(line)),
-        })
+        Reply::read(&mut self.stream)
     }
 
     /// Waits until the other side closes the connection.
@@ -152,13 +160,6 @@ impl Client {
             Err(error) => Err(error),
         }
     }
-
-    fn bulk(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len + 2];
-        self.stream.read_exact(&mut bytes)?;
-        bytes.truncate(len);
-        Ok(bytes)
-    }
 }
 
 /// Appends a command.
@@ -169,6 +170,13 @@ pub fn encode<W: AsRef<[u8]>>(words: &[W], to: &mut Vec<u8>) {
         to.extend(word);
         to.extend(b"\r\n");
     }
+}
+
+fn bulk(from: &mut impl BufRead, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len + 2];
+    from.read_exact(&mut bytes)?;
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 fn strange(line: &[u8]) -> io::Error {

@@ -2,22 +2,22 @@
 //!
 //! ```text
 //!   process ─► strace ─► calls ─► one simulated disk for each directory ─► crash ─► real files ─► whoever opens them
+//!                          └──► what it has said and sent by then ────────────────────────────────────┘
 //! ```
 //!
-//! A directory that was not synced into the one above it is lost with all that is in it.
+//! A directory that was not synced into the one above it is lost with all that is in it. A call that changes files in a way that
+//! is not simulated ends the replay: what is not understood is not passed over.
+
+mod disks;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-
-use strandline_core::action::{Buffer, Span};
-use strandline_core::lower::posix::{Directory, File, Step};
 
 use super::{Line, descriptor, lines, number_at_end, quoted};
 use crate::chance::Chance;
 use crate::device::directory_in_memory;
-use crate::posix::{Call, Disk, Moment, Profile};
+use crate::posix::Profile;
+use disks::Disks;
 
 /// What a process did to the files below one directory, and what it said.
 #[derive(Debug)]
@@ -26,11 +26,34 @@ pub struct Life {
     seen: Vec<Seen>,
 }
 
-#[derive(Debug)]
+/// What the world outside has heard of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Lines of its standard output.
+    pub said: Vec<String>,
+    /// What it has sent on each connection.
+    pub sent: BTreeMap<String, Vec<u8>>,
+}
+
+/// Where and how often the power goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Cuts {
+    /// The device.
+    pub profile: Profile,
+    /// Outcomes that are looked at after one call.
+    pub times: usize,
+    /// Of so many calls one is cut.
+    pub one_in: usize,
+    /// Not before the process has sent something.
+    pub when_heard: bool,
+}
+
+#[derive(Clone, Debug)]
 enum Seen {
     Begun { thread: u32, act: Act },
-    Ended { thread: u32 },
+    Ended { thread: u32, failed: bool },
     Said(String),
+    Sent { to: String, bytes: Vec<u8> },
 }
 
 #[derive(Clone, Debug)]
@@ -49,10 +72,17 @@ enum Act {
     Sync(PathBuf),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
+    /// What is not simulated.
+    Strange(String),
 }
 
 impl Life {
-    /// Reads what `strace -f -y -xx -o FILE` wrote of a process that keeps its files in `root`.
+    /// The calls that `strace` must show.
+    pub const CALLS: &'static str = "trace=openat,mkdir,mkdirat,rmdir,pwrite64,pwritev,write,writev,sendto,sendmsg,fdatasync,\
+        fsync,sync_file_range,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,ftruncate,truncate,\
+        fallocate,copy_file_range,sendfile";
+
+    /// Reads what `strace -f -y -xx -o FILE` wrote of a process that keeps its files in `root`, or of several after each other.
     #[must_use]
     pub fn parse(trace: &str, root: &Path) -> Self {
         let mut life = Self { root: root.to_path_buf(), seen: Vec::new() };
@@ -64,11 +94,17 @@ impl Life {
                     let said = quoted(arguments).into_iter().next().unwrap_or_default();
                     life.seen.push(Seen::Said(String::from_utf8_lossy(&said).trim().to_owned()));
                 }
+                Line::Begun { name: "write" | "writev" | "sendto" | "sendmsg", arguments, .. }
+                    if socket(arguments).is_some() =>
+                {
+                    let (to, bytes) = (socket(arguments).unwrap_or_default(), quoted(arguments).concat());
+                    life.seen.push(Seen::Sent { to, bytes });
+                }
                 Line::Begun { thread, name, arguments } => {
                     let act = life.act(name, arguments, &mut ends);
                     life.seen.extend(act.map(|act| Seen::Begun { thread, act }));
                 }
-                Line::Ended { thread } => life.seen.push(Seen::Ended { thread }),
+                Line::Ended { thread, failed } => life.seen.push(Seen::Ended { thread, failed }),
             }
         }
         life
@@ -84,9 +120,13 @@ impl Life {
         match name {
             "openat" if arguments.contains("O_CREAT") => {
                 let path = text().and_then(below)?;
-                ends.insert(path.clone(), 0);
-                Some(Act::Create { path, empties: arguments.contains("O_TRUNC") })
+                let empties = arguments.contains("O_TRUNC");
+                if empties || !arguments.contains("O_APPEND") {
+                    ends.insert(path.clone(), 0);
+                }
+                Some(Act::Create { path, empties })
             }
+            "openat" => None,
             "mkdir" => text().and_then(below).map(Act::Directory),
             "pwrite64" => {
                 let (path, offset) = (open()?, number_at_end(arguments));
@@ -99,52 +139,80 @@ impl Life {
                 *end += bytes.len() as u64;
                 Some(Act::Write { path, offset, bytes })
             }
+            "ftruncate" if number_at_end(arguments) == 0 => {
+                let path = open()?;
+                ends.insert(path.clone(), 0);
+                Some(Act::Create { path, empties: true })
+            }
             "fdatasync" | "fsync" => open().map(Act::Sync),
-            "rename" => Some(Act::Rename(text().and_then(below)?, text().and_then(below)?)),
+            "rename" => {
+                let (from, to) = (text().and_then(below)?, text().and_then(below)?);
+                if let Some(end) = ends.remove(&from) {
+                    ends.insert(to.clone(), end);
+                }
+                Some(Act::Rename(from, to))
+            }
             "unlink" => text().and_then(below).map(Act::Remove),
+            _ if open().is_some() || text().and_then(below).is_some() => Some(Act::Strange(name.to_owned())),
             _ => None,
         }
     }
 
     /// The same life without the syncs of these files and directories: what a process that forgets them would do.
     #[must_use]
-    pub fn without_syncs(mut self, forgotten: impl Fn(&Path) -> bool) -> Self {
-        self.seen.retain(|seen| !matches!(seen, Seen::Begun { act: Act::Sync(path), .. } if forgotten(path)));
-        self
+    pub fn without_syncs(&self, forgotten: impl Fn(&Path) -> bool) -> Self {
+        let is_kept =
+            |seen: &&Seen| !matches!(seen, Seen::Begun { act: Act::Sync(path), .. } if forgotten(path));
+        Self { root: self.root.clone(), seen: self.seen.iter().filter(is_kept).cloned().collect() }
     }
 
-    /// Replays it on a device with this profile. After each call the power goes, and `check` gets a directory with what one of the
-    /// many outcomes leaves, and the lines that the process had said by then. Returns how often that was.
+    /// Replays it on a device. After each call the power goes, and `check` gets a directory with what one of the many outcomes
+    /// leaves, and what the process had told by then. Returns how often that was.
     ///
     /// # Errors
     /// What `check` found, or why the files could not be made.
     pub fn cut_everywhere(
         &self,
-        profile: Profile,
+        cuts: Cuts,
         chance: &mut Chance,
-        mut check: impl FnMut(&Path, &[&str]) -> Result<(), String>,
+        mut check: impl FnMut(&Path, &Outside) -> Result<(), String>,
     ) -> Result<usize, String> {
-        let mut disks = Disks { root: self.root.clone(), profile, directories: BTreeMap::new() };
-        disks.make(&self.root);
-        let (mut begun, mut said, mut cuts) = (HashMap::new(), Vec::new(), 0);
+        let mut disks = Disks::new(&self.root, cuts.profile);
+        let (mut begun, mut outside) = (HashMap::new(), Outside::default());
+        let (mut calls, mut done) = (0usize, 0);
         for seen in &self.seen {
             match seen {
-                Seen::Said(line) => said.push(line.as_str()),
+                Seen::Said(line) => outside.said.push(line.clone()),
+                Seen::Sent { to, bytes } => outside.sent.entry(to.clone()).or_default().extend(bytes),
+                Seen::Begun { act: act @ Act::Strange(_), .. } => return Err(act.name()),
                 Seen::Begun { thread, act } => {
                     begun.insert(*thread, (act, disks.now(act)));
                 }
-                Seen::Ended { thread } => {
-                    let Some((act, since)) = begun.remove(thread) else { continue };
+                Seen::Ended { thread, failed } => {
+                    let Some((act, since)) = begun.remove(thread).filter(|_| !failed) else { continue };
                     disks.carry_out(act, since, chance)?;
-                    let place = directory_in_memory().map_err(|error| error.to_string())?;
-                    disks.crash(place.path(), chance).map_err(|error| error.to_string())?;
-                    check(place.path(), &said)
-                        .map_err(|broken| format!("after call {cuts}, {}: {broken}", act.name()))?;
-                    cuts += 1;
+                    calls += 1;
+                    let passes =
+                        !calls.is_multiple_of(cuts.one_in) || (cuts.when_heard && outside.sent.is_empty());
+                    for _ in 0..if passes { 0 } else { cuts.times } {
+                        let place = directory_in_memory().map_err(|error| error.to_string())?;
+                        disks.crash(place.path(), chance).map_err(|error| error.to_string())?;
+                        check(place.path(), &outside)
+                            .map_err(|broken| format!("after call {calls}, {}: {broken}", act.name()))?;
+                        done += 1;
+                    }
                 }
             }
         }
-        Ok(cuts)
+        Ok(done)
+    }
+}
+
+impl Cuts {
+    /// After every call, once.
+    #[must_use]
+    pub const fn everywhere(profile: Profile) -> Self {
+        Self { profile, times: 1, one_in: 1, when_heard: false }
     }
 }
 
@@ -159,6 +227,7 @@ impl Act {
             Self::Sync(path) => format!("sync {}", path.display()),
             Self::Rename(from, to) => format!("rename {} to {}", from.display(), to.display()),
             Self::Remove(path) => format!("remove {}", path.display()),
+            Self::Strange(name) => format!("{name}, which is not simulated"),
         }
     }
 
@@ -167,89 +236,13 @@ impl Act {
         match self {
             Self::Create { path, .. } | Self::Write { path, .. } => path,
             Self::Directory(path) | Self::Sync(path) | Self::Rename(path, _) | Self::Remove(path) => path,
+            Self::Strange(_) => Path::new(""),
         }
     }
 }
 
-/// A simulated disk for each directory, whose files have numbers instead of names.
-struct Disks {
-    root: PathBuf,
-    profile: Profile,
-    directories: BTreeMap<PathBuf, (Disk, Vec<PathBuf>)>,
-}
-
-impl Disks {
-    fn make(&mut self, directory: &Path) {
-        let fresh = || (Disk::new(self.profile), Vec::new());
-        self.directories.entry(directory.to_path_buf()).or_insert_with(fresh);
-    }
-
-    /// The disk and the number of a file.
-    fn file(&mut self, path: &Path) -> (&mut Disk, File) {
-        let directory = path.parent().unwrap_or(&self.root).to_path_buf();
-        let fresh = || (Disk::new(self.profile), Vec::new());
-        let (disk, names) = self.directories.entry(directory).or_insert_with(fresh);
-        let known = names.iter().position(|name| name == path);
-        let at = known.unwrap_or_else(|| {
-            names.push(path.to_path_buf());
-            names.len() - 1
-        });
-        (disk, File::Segment(u32::try_from(at).unwrap_or(u32::MAX)))
-    }
-
-    fn now(&mut self, act: &Act) -> Moment {
-        match (act, self.directories.get(act.path())) {
-            (Act::Sync(_), Some((disk, _))) => disk.now(),
-            _ => self.file(act.path()).0.now(),
-        }
-    }
-
-    fn carry_out(&mut self, act: &Act, begun: Moment, chance: &mut Chance) -> Result<(), String> {
-        let mut call = Call { bytes: &[], fault: None, begun };
-        if let Act::Sync(path) = act
-            && let Some((disk, _)) = self.directories.get_mut(path)
-        {
-            let synced = disk.finish(Step::SyncDirectory(Directory::Log), call, chance);
-            return synced.map_err(|failure| format!("{}: {failure:?}", act.name()));
-        }
-        if let Act::Directory(path) = act {
-            self.make(path);
-        }
-        let to = if let Act::Rename(_, to) = act { self.file(to).1 } else { File::Segment(0) };
-        let (disk, file) = self.file(act.path());
-        let span = Span { buffer: Buffer::Window, start: 0, len: 0 };
-        let step = match act {
-            Act::Create { empties, .. } if !empties && disk.content(file).is_some() => return Ok(()),
-            Act::Create { .. } | Act::Directory(_) => Step::Create(file),
-            Act::Write { offset, bytes, .. } => {
-                call.bytes = bytes;
-                Step::Write { file, offset: *offset, bytes: span }
-            }
-            Act::Sync(_) => Step::Sync(file),
-            Act::Rename(..) => Step::Rename { from: file, to },
-            Act::Remove(_) => Step::Remove(file),
-        };
-        disk.finish(step, call, chance).map_err(|failure| format!("{}: {failure:?}", act.name()))
-    }
-
-    /// Makes what a crash leaves into files below `place`.
-    fn crash(&self, place: &Path, chance: &mut Chance) -> io::Result<()> {
-        let mut lost: Vec<&Path> = Vec::new();
-        for (directory, (disk, names)) in &self.directories {
-            if lost.iter().any(|lost| directory.starts_with(lost)) {
-                continue;
-            }
-            let crashed = disk.crash(chance);
-            for (name, number) in names.iter().zip(0..) {
-                let to = place.join(name.strip_prefix(&self.root).unwrap_or(name));
-                match (crashed.content(File::Segment(number)), self.directories.contains_key(name)) {
-                    (Some(_), true) => fs::create_dir(to)?,
-                    (Some(content), false) => fs::write(to, content)?,
-                    (None, true) => lost.push(name),
-                    (None, false) => {}
-                }
-            }
-        }
-        Ok(())
-    }
+/// The connection behind the descriptor that is the first argument.
+fn socket(arguments: &str) -> Option<String> {
+    let path = String::from_utf8(descriptor(arguments)?).ok()?;
+    path.starts_with("socket:").then_some(path)
 }
