@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use strandline_core::action::{Event, Refused};
+use strandline_core::lower::posix::Step;
 use strandline_core::recovery::Refusal;
-use strandline_core::types::Lsn;
+use strandline_core::types::{Lsn, Role};
+use strandline_core::wal::verdict::Verdict;
 
 use crate::boot::Ending;
+use crate::posix::{Disk, Fault, Unwritten, What};
 
 /// How often each case was met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct Coverage {
     counts: BTreeMap<&'static str, u64>,
     /// Starts that were judged.
     pub states: u64,
+    /// The most draws that the crashes of one world, or of a copy of its medium, have made.
+    pub draws: u32,
 }
 
 impl Coverage {
@@ -26,14 +31,14 @@ impl Coverage {
             Ending::Opened(opened) => {
                 let report = &opened.report;
                 self.count(match report.verdict {
-                    Some(strandline_core::wal::verdict::Verdict::Clean) => "verdict: clean",
-                    Some(strandline_core::wal::verdict::Verdict::Torn) => "verdict: torn",
-                    Some(_) => "verdict: other",
+                    Some(Verdict::Clean) => "verdict 6: clean",
+                    Some(Verdict::Torn) => "verdict 7: torn",
+                    Some(_) => "verdict 5: corrupt, and gone past by choice",
                     None => "verdict: none, a first start",
                 });
                 for (met, name) in [
-                    (opened.passed.fenced, "verdict: fenced on the way"),
-                    (opened.passed.rotated, "verdict: rotated on the way"),
+                    (opened.passed.fenced, "verdict 2: fenced, on the way"),
+                    (opened.passed.rotated, "verdict 4: rotated, on the way"),
                     (report.sealed, "report: sealed"),
                     (report.rewritten > 0, "report: a tail was written again"),
                     (report.void_bytes > 0, "report: bytes were void"),
@@ -52,6 +57,67 @@ impl Coverage {
     /// Counts the answer to a group of records.
     pub fn group(&mut self, answer: Result<Lsn, Refused>) {
         self.count(if answer.is_ok() { "append: a group" } else { "append: a group was refused" });
+    }
+
+    /// Counts what a power loss left, by the headings of the crash model.
+    pub fn crash(&mut self, disk: &Disk) {
+        self.draws = self.draws.max(disk.draws());
+        let mut lost = false;
+        for name in disk.fates().iter().filter_map(|fate| match fate.what {
+            What::Entry { survived, .. } => {
+                let earlier_lost = lost;
+                lost |= !survived;
+                match (survived, earlier_lost) {
+                    (true, true) => Some("fault: directory entries: kept after one that was lost"),
+                    (true, false) => None,
+                    (false, _) => Some("fault: directory entries: lost"),
+                }
+            }
+            What::Size { left, newest, .. } => (left != newest).then_some("fault: sizes: an older one"),
+            What::Sector { torn: true, .. } if disk.profile().powersafe => {
+                Some("fault: torn sectors: words of two writes")
+            }
+            What::Sector { torn: true, .. } => Some("fault: torn sectors: garbage"),
+            What::Sector { unwritten: Some(Unwritten::Zeros), .. } => {
+                Some("fault: sizes: zeros without data")
+            }
+            What::Sector { unwritten: Some(Unwritten::Stale), .. } => {
+                Some("fault: sizes: what a deleted file left")
+            }
+            What::Sector { kept, of, .. } if kept == of => None,
+            What::Sector { kept: 0, .. } => Some("fault: sectors: lost"),
+            What::Sector { .. } => Some("fault: sectors: an older write"),
+        }) {
+            self.count(name);
+        }
+    }
+
+    /// Counts a system call: how it fails, and whether something was changed while it ran.
+    pub fn call(&mut self, step: Step, fault: Option<Fault>, meanwhile: bool) {
+        match (step, fault) {
+            (Step::Sync(_), Some(Fault::Io)) => self.count("fault: syncs: failed"),
+            (Step::Write { .. } | Step::Zero { .. }, Some(Fault::Io)) => {
+                self.count("fault: failing calls: a write, in part");
+            }
+            (_, Some(Fault::Io)) => self.count("fault: failing calls: another one"),
+            (_, Some(Fault::NoSpace)) => self.count("fault: failing calls: no space"),
+            (Step::Sync(_) | Step::SyncDirectory(_), None) if meanwhile => {
+                self.count("fault: syncs: something was changed meanwhile");
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a kill in the middle of a write.
+    pub fn killed_inside(&mut self) {
+        self.count("fault: kills: inside a write");
+    }
+
+    /// Counts reads that found pages dropped that a failed sync left.
+    pub fn dropped(&mut self, times: u64) {
+        if times > 0 {
+            self.count("fault: syncs: a page was dropped after a failed one");
+        }
     }
 
     /// Counts an event.
@@ -85,6 +151,7 @@ impl Coverage {
     /// Adds what another run has met.
     pub fn add(&mut self, other: &Self) {
         self.states += other.states;
+        self.draws = self.draws.max(other.draws);
         for (name, count) in &other.counts {
             *self.counts.entry(name).or_default() += count;
         }
@@ -112,9 +179,11 @@ impl core::fmt::Display for Coverage {
 
 const fn refused(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::Corrupt(_) => "refused: corrupt",
-        Refusal::Newer { .. } => "refused: newer",
-        Refusal::Unreadable { .. } => "refused: unreadable",
+        Refusal::Corrupt(_) => "verdict 5: corrupt",
+        Refusal::Newer { extent, .. } if matches!(extent.role, Role::Wal) => "verdict 3: newer",
+        Refusal::Newer { .. } => "refused: newer, not a record",
+        Refusal::Unreadable { extent, .. } if matches!(extent.role, Role::Wal) => "verdict 1: unreadable",
+        Refusal::Unreadable { .. } => "refused: unreadable, not a segment",
         Refusal::RolledBack { .. } => "refused: rolled back",
         Refusal::NoManifest { .. } => "refused: no manifest",
         Refusal::SeveralStores { .. } => "refused: several stores",

@@ -13,6 +13,7 @@ pub mod boot;
 pub mod chance;
 pub mod coverage;
 pub mod device;
+pub mod exhaustive;
 pub mod history;
 pub mod kill;
 pub mod nor;

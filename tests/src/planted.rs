@@ -194,10 +194,11 @@ impl Garden {
 }
 
 /// The modules of this package that `soak` needs.
-const SIMULATION: [&str; 13] = [
+const SIMULATION: [&str; 14] = [
     "boot",
     "chance",
     "coverage",
+    "exhaustive",
     "nor",
     "oracle",
     "posix",

@@ -1,5 +1,7 @@
 //! What happens to a simulated store, as a list: each deed carries its own seed, so that leaving one out changes no other.
 
+use std::collections::BTreeSet;
+
 use crate::chance::Chance;
 use crate::setup::Setup;
 
@@ -12,6 +14,8 @@ pub struct Script {
     pub setup: Setup,
     /// What happens, in order.
     pub ops: Vec<Op>,
+    /// Draws of crashes that come out as if nothing had been lost.
+    pub mended: BTreeSet<u32>,
 }
 
 /// One thing that happens.
@@ -105,7 +109,7 @@ impl Script {
             ops.push(Op { deed: Deed::Probe, salt: chance.bits() });
             ops.push(Op { deed: Deed::Crash { power: chance.percent(70) }, salt: chance.bits() });
         }
-        Self { seed, setup, ops }
+        Self { seed, setup, ops, mended: BTreeSet::new() }
     }
 }
 

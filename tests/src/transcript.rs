@@ -24,6 +24,19 @@ impl Transcript {
         }
     }
 
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lines().len()
+    }
+
+    /// Forgets the lines from this one on.
+    pub fn forget(&mut self, from: usize) {
+        if let Some(lines) = &mut self.0 {
+            lines.truncate(from);
+        }
+    }
+
     /// The lines.
     #[must_use]
     pub fn lines(&self) -> &[String] {

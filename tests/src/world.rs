@@ -7,7 +7,9 @@
 //! ```
 
 mod down;
+mod every;
 mod jobs;
+mod newer;
 mod records;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use crate::posix::{Call, Disk, Fault};
 use crate::script::{Deed, Op, Script, Target};
 use crate::setup::{FastCheck, Setup, SimStore};
 use crate::transcript::Transcript;
+pub use every::{Deed as SmallDeed, Points};
 use jobs::{Job, Owner, SnapshotJob};
 
 /// A world in the middle of its life.
@@ -61,6 +64,8 @@ impl World {
     /// # Errors
     /// The broken promise.
     pub fn run(&mut self, script: &Script) -> Verdict {
+        self.disk =
+            core::mem::replace(&mut self.disk, Disk::new(self.setup.profile)).mended(script.mended.clone());
         let mut chance = Chance::new(script.seed ^ 0x0b00_7000);
         self.start(&mut chance)?;
         for (number, op) in script.ops.iter().enumerate() {
@@ -224,6 +229,11 @@ impl World {
             return Ok(());
         }
         let at = chance.below(self.jobs.len());
+        self.advance(at, chance)
+    }
+
+    /// This outstanding action makes its next system call; a sync begins at one step and is done at the next.
+    fn advance(&mut self, at: usize, chance: &mut Chance) -> Verdict {
         if self.jobs[at].begins(self.disk.now()) {
             return Ok(());
         }
@@ -255,6 +265,7 @@ impl World {
             self.failing = None;
         }
         let begun = job.begun.unwrap_or(self.disk.now());
+        self.coverage.call(step, fault, begun < self.disk.now());
         let result = self.disk.finish(step, Call { bytes: &job.bytes, fault, begun }, chance);
         self.transcript.note(|| format!("      {} {result:?}", crate::boot::show(step)));
         if matches!(step, Step::Sync(_)) && result.is_err() {

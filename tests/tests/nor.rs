@@ -2,7 +2,7 @@
 
 use strandline_core::media::nor::{Error, Geometry, Options, Policy};
 use strandline_tests::chance::Chance;
-use strandline_tests::nor::{Setup, Summary, World, replay, soak};
+use strandline_tests::nor::{Script, Setup, Summary, World, minimise, promise, replay, report, soak};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
@@ -11,16 +11,19 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn cut_histories_keep_every_promise() {
     if let Some(seed) = number("SEED") {
-        let (lines, verdict) = replay(seed);
+        let script = Script::new(seed);
+        let (lines, verdict) = replay(&script);
         println!("{}", lines.join("\n"));
-        assert_eq!(verdict, Ok(()), "SEED={seed}");
+        if let Err(broken) = verdict {
+            panic!("{}", report(&script, &broken));
+        }
         return;
     }
     let states = number("STATES").unwrap_or(20_000);
     let summary = soak(states, number("FROM").unwrap_or(1), 1);
     println!("{summary}");
     if let Some((seed, broken)) = &summary.failure {
-        panic!("SEED={seed}: {broken}");
+        panic!("{}", report(&Script::new(*seed), broken));
     }
     // A simulation that never meets these is decoration.
     assert!(summary.cuts >= states && summary.records > states);
@@ -32,6 +35,10 @@ fn cut_histories_keep_every_promise() {
         summary.snapshots,
         summary.trims,
         summary.interrupted,
+        summary.faults.torn_words,
+        summary.faults.torn_erases,
+        summary.faults.undecided,
+        summary.faults.unreadable,
     ] {
         assert!(met > states / 100, "{summary:?}");
     }
@@ -40,7 +47,15 @@ fn cut_histories_keep_every_promise() {
 fn setup(word: u32) -> Setup {
     let geometry = Geometry::new(word, 256, 4).expect("sizes that can be used");
     let options = Options { policy: Policy::DropOldest, reserve: 0 };
-    Setup { geometry, options, scratch: 512, unclean_one_in: None, checks_words: word >= 4, snapshots: false }
+    Setup {
+        geometry,
+        options,
+        scratch: 512,
+        unclean_one_in: None,
+        checks_words: word >= 4,
+        snapshots: false,
+        forgets_one_in: None,
+    }
 }
 
 /// Lives once until each step, then again until each step of the first append after that.
@@ -207,4 +222,34 @@ fn sizes_that_cannot_be_used_are_refused_by_name() {
     {
         assert!(Geometry::new(word, block_bytes, block_count).is_ok(), "{word} {block_bytes} {block_count}");
     }
+}
+
+/// A part that forgets words at a boot breaks promises: they are told in few lines.
+#[test]
+fn a_broken_promise_is_told_in_few_lines() {
+    let mut told = 0;
+    for seed in 1..400 {
+        let mut script = Script::new(seed);
+        script.setup.forgets_one_in = Some(200);
+        let Err(broken) = World::new(script.setup).run(&script, &mut Summary::default()) else { continue };
+        let least = minimise(&script, promise(&broken));
+        let again =
+            World::new(least.setup).run(&least, &mut Summary::default()).expect_err("it still breaks");
+        assert_eq!(promise(&again), promise(&broken));
+        let text = report(&script, &broken);
+        println!("{text}\n");
+        assert!(
+            least.ops.len() <= 12 && text.lines().count() < 200,
+            "SEED={seed}: {} deeds",
+            least.ops.len()
+        );
+        for part in ["boot with", "the power is back", "broken: ", promise(&broken), "again: SEED="] {
+            assert!(text.contains(part), "SEED={seed}: {part} is not told");
+        }
+        told += 1;
+        if told == 3 {
+            return;
+        }
+    }
+    panic!("only {told} promises were broken");
 }

@@ -70,6 +70,25 @@ pub struct Flash {
     pub wrong: u64,
     /// Whether torn words may be unreadable.
     pub checks_words: bool,
+    /// For tests of the simulation itself: a part outside the model, that forgets one in so many words at a boot.
+    pub forgets_one_in: Option<usize>,
+    /// Where the power went last: block, offset, bytes.
+    cut: Option<(usize, usize, usize)>,
+    /// What was met of the fault model.
+    pub faults: Faults,
+}
+
+/// How often a heading of the fault model was met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Words that were torn.
+    pub torn_words: u64,
+    /// Erases that were torn.
+    pub torn_erases: u64,
+    /// Boots at which a torn word or erase read differently than at the boot before.
+    pub undecided: u64,
+    /// Words that a boot could not read.
+    pub unreadable: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +137,9 @@ impl Flash {
             unclean_one_in: None,
             wrong: 0,
             checks_words: false,
+            forgets_one_in: None,
+            cut: None,
+            faults: Faults::default(),
         }
     }
 
@@ -143,7 +165,8 @@ impl Flash {
             || !bytes.len().is_multiple_of(word)
             || offset + bytes.len() > self.block_bytes
         {
-            self.violations.push(format!("program of {} bytes at {block}:{offset}", bytes.len()));
+            self.violations
+                .push(format!("whole words are programmed: {} bytes at {block}:{offset}", bytes.len()));
             return Ok(());
         }
         for (number, target) in bytes.chunks(word).enumerate() {
@@ -154,10 +177,12 @@ impl Flash {
             let state = here.words[at / word];
             let looks_erased = here.seen[at..at + word].iter().all(|byte| *byte == 0xff);
             if !here.wrong && (state == Word::Programmed || (state == Word::Torn && !looks_erased)) {
-                self.violations.push(format!("word at {block}:{at} programmed twice"));
+                self.violations.push(format!("no word is programmed twice: the one at {block}:{at}"));
             }
             if cut {
                 here.tear_word(at, target, chance);
+                self.cut = Some((block, at, word));
+                self.faults.torn_words += 1;
                 return Err(Cut);
             }
             here.program_word(at, target);
@@ -182,6 +207,8 @@ impl Flash {
         let here = &mut self.blocks[block];
         if cut {
             here.tear_erase(word, chance);
+            self.cut = Some((block, 0, self.block_bytes));
+            self.faults.torn_erases += 1;
             return Err(Cut);
         }
         here.bytes.fill(0xff);
@@ -200,15 +227,35 @@ impl Flash {
         for block in &mut self.blocks {
             block.erased_now = false;
             for at in (0..block.bytes.len()).step_by(word) {
+                if self.forgets_one_in.is_some_and(|one_in| chance.one_in(one_in)) {
+                    block.bytes[at..at + word].fill(0xff);
+                    block.seen[at..at + word].fill(0xff);
+                    block.words[at / word] = Word::Erased;
+                }
                 let torn = block.words[at / word] == Word::Torn;
+                let before = block.seen[at..at + word].to_vec();
                 if torn && self.checks_words && chance.one_in(6) {
                     block.seen[at..at + word].fill(0);
+                    self.faults.unreadable += 1;
                 } else if torn || block.undecided[at..at + word].iter().any(|bits| *bits != 0) {
                     block.settle(at, word, chance);
+                    self.faults.undecided += u64::from(before != block.seen[at..at + word]);
                 }
             }
         }
         self.ticks.cut_at = None;
+    }
+
+    /// What this boot reads where the power went last.
+    #[must_use]
+    pub fn scar(&self) -> Option<String> {
+        let (block, offset, bytes) = self.cut?;
+        let seen = self.read(block, offset, bytes);
+        let ones = seen.iter().map(|byte| byte.count_ones()).sum::<u32>();
+        Some(match bytes {
+            0..=32 => format!("the word at {block}:{offset} reads as {seen:02x?}"),
+            _ => format!("the {bytes} bytes at {block}:{offset} read with {ones} ones of {}", 8 * bytes),
+        })
     }
 
     /// Damages one bit.

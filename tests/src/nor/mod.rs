@@ -5,18 +5,20 @@
 //!                                                       └► mount twice, read all, compare with what was acknowledged
 //! ```
 //!
-//! `SEED=n` replays one history. [`soak`] runs many.
+//! `SEED=n` replays one history. [`soak`] runs many. A broken promise is told as `promise: how`.
 
 mod flash;
 mod oracle;
 mod power;
+mod script;
 mod summary;
 
-pub use flash::{Cut, Flash, Ticks};
+pub use flash::{Cut, Faults, Flash, Ticks};
 pub use oracle::Found;
 use oracle::found;
 use power::Watched;
 pub(crate) use power::{End, Powered};
+pub use script::{Script, minimise, promise, replay, report, soak};
 pub use summary::Summary;
 
 use strandline_core::codec::check::TableCheck;
@@ -31,60 +33,6 @@ pub const STORE: StoreId = StoreId([0x5a; 16]);
 
 /// The log under test.
 pub type NorLog = Log<TableCheck>;
-
-/// Runs every `stride`th history from `seed` on until this many power cuts were survived, or a promise was broken.
-#[must_use]
-pub fn soak(cuts: u64, seed: u64, stride: u64) -> Summary {
-    let mut summary = Summary::default();
-    let mut next = seed;
-    while summary.cuts < cuts && summary.failure.is_none() {
-        summary.histories += 1;
-        if let Err(broken) = history(next, &mut summary) {
-            summary.failure = Some((next, broken));
-        }
-        next += stride;
-    }
-    summary
-}
-
-/// Runs one history.
-///
-/// # Errors
-/// The promise that was broken.
-pub fn history(seed: u64, summary: &mut Summary) -> Result<(), String> {
-    let mut chance = Chance::new(seed);
-    let mut world = World::new(Setup::new(&mut chance));
-    run(&mut world, &mut chance, summary)
-}
-
-/// Runs one history and tells it: every step, and the promise that was broken.
-pub fn replay(seed: u64) -> (Vec<String>, Result<(), String>) {
-    let mut chance = Chance::new(seed);
-    let mut world = World::new(Setup::new(&mut chance));
-    world.transcript = Some(Vec::new());
-    let verdict = run(&mut world, &mut chance, &mut Summary::default());
-    (world.transcript.unwrap_or_default(), verdict)
-}
-
-fn run(world: &mut World, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
-    let setup = world.setup;
-    // Four frames in a row that fill a block each, readable once and not again, leave nothing to go back to on three blocks.
-    let most = if setup.checks_words { 3 } else { 4 };
-    for _ in 0..chance.between(1, most) {
-        let writes = chance.between(1, 24);
-        let spread = writes * (80 / setup.geometry.word() as usize + 4);
-        let before = if chance.one_in(3) { chance.below(spread) } else { chance.below(60) } as u64;
-        world.flash.ticks.cut_at = Some(world.flash.ticks.done + before);
-        world.live(writes, chance, summary).map_err(|broken| format!("{setup:?}: {broken}"))?;
-        world.flash.boot(chance);
-        summary.cuts += 1;
-    }
-    for _ in 0..2 {
-        world.live(3, chance, summary).map_err(|broken| format!("{setup:?}: {broken}"))?;
-        world.flash.boot(chance);
-    }
-    Ok(())
-}
 
 /// What a history runs on.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +49,8 @@ pub struct Setup {
     pub checks_words: bool,
     /// Whether snapshots and trims are written.
     pub snapshots: bool,
+    /// A part outside the model, that forgets one in so many words at a boot: for tests of the simulation itself.
+    pub forgets_one_in: Option<usize>,
 }
 
 impl Setup {
@@ -130,6 +80,7 @@ impl Setup {
                 unclean_one_in: chance.one_in(4).then_some(40),
                 checks_words: word >= 4 && chance.one_in(3),
                 snapshots: chance.one_in(2),
+                forgets_one_in: None,
             };
         }
     }
@@ -160,6 +111,8 @@ pub struct World {
     states: Vec<(u64, Vec<u8>)>,
     /// Cuts and dropped operations, and the starts after the first of them.
     interruptions: u64,
+    /// In which things of a script the power went, and after how many words and erases of each.
+    cuts: Vec<(usize, u64)>,
     /// What was done, if it is to be told.
     transcript: Option<Vec<String>>,
 }
@@ -180,6 +133,7 @@ impl World {
         );
         flash.unclean_one_in = setup.unclean_one_in;
         flash.checks_words = setup.checks_words;
+        flash.forgets_one_in = setup.forgets_one_in;
         Self {
             setup,
             flash,
@@ -193,6 +147,7 @@ impl World {
             found_base: None,
             states: Vec::new(),
             interruptions: 0,
+            cuts: Vec::new(),
             transcript: None,
         }
     }
@@ -202,23 +157,43 @@ impl World {
     /// # Errors
     /// The promise that was broken.
     pub fn live(&mut self, writes: usize, chance: &mut Chance, summary: &mut Summary) -> Result<(), String> {
-        let mut log = self.start(summary)?;
+        let mut log = Some(self.start(summary)?);
         for number in 0..writes {
-            match self.write(&mut log, chance, summary) {
-                Ok(()) if number % 3 == 0 => self.check_now(&log)?,
-                Ok(()) => {}
-                Err(End::Cut) => {
-                    self.interruptions += 1;
-                    break;
-                }
-                Err(End::Dropped) => {
-                    summary.interrupted += 1;
-                    self.interruptions += 1;
-                    log = self.start(summary)?;
-                }
-                Err(End::Broken(broken)) => return Err(broken),
-            }
+            self.one_write(&mut log, number % 3 == 0, chance, summary)?;
         }
+        self.end(summary)
+    }
+
+    /// Writes something, if the power is on; compares what is read then, if it is to be compared.
+    fn one_write(
+        &mut self,
+        log: &mut Option<NorLog>,
+        compares: bool,
+        chance: &mut Chance,
+        summary: &mut Summary,
+    ) -> Result<(), String> {
+        let Some(on) = log else { return Ok(()) };
+        match self.write(on, chance, summary) {
+            Ok(()) if compares => self.check_now(on),
+            Ok(()) => Ok(()),
+            Err(End::Cut) => {
+                self.tell(|_| "POWER LOSS".into());
+                self.interruptions += 1;
+                *log = None;
+                Ok(())
+            }
+            Err(End::Dropped) => {
+                summary.interrupted += 1;
+                self.interruptions += 1;
+                *log = Some(self.start(summary)?);
+                Ok(())
+            }
+            Err(End::Broken(broken)) => Err(broken),
+        }
+    }
+
+    /// The end of a boot: no rule of the medium was broken.
+    fn end(&mut self, summary: &mut Summary) -> Result<(), String> {
         summary.differences += core::mem::take(&mut self.flash.wrong);
         self.flash.violations.pop().map_or(Ok(()), Err)
     }
@@ -240,16 +215,16 @@ impl World {
         self.interruptions += u64::from(self.interruptions > 0);
         self.tell(|_| format!("boot with {acknowledged} acknowledged"));
         let before = self.flash.ticks.done;
-        let refused = |error| format!("refused after a plain cut: {error:?}");
+        let refused = |error| format!("it starts after a plain cut: {error:?}");
         let first = self.mount().map_err(refused)?;
         let found = self.read(&first)?;
         let log = self.mount().map_err(refused)?;
         if self.read(&log)? != found {
-            return Err("a second mount finds other records".into());
+            return Err("a second mount finds the same: other records".into());
         }
         self.check_backward(&log, &found)?;
         if self.flash.ticks.done != before {
-            return Err("a mount has written".into());
+            return Err("mounting writes nothing: it has".into());
         }
         let lsns: Vec<_> = found.records.iter().map(|(lsn, ..)| *lsn).collect();
         self.tell(|_| format!("  found {lsns:?}, the next is {}", log.next_lsn()));
@@ -278,7 +253,10 @@ impl World {
                 summary.records += count as u64;
                 match lsn.0 == self.acknowledged.len() as u64 && log.durable() == lsn {
                     true => Ok(()),
-                    false => broken(format!("LSN {lsn} was given to record {}", self.acknowledged.len())),
+                    false => broken(format!(
+                        "LSNs are dense: {lsn} was given to record {}",
+                        self.acknowledged.len()
+                    )),
                 }
             }
             Err(Error::Full | Error::NeedsSnapshot) => {
@@ -290,7 +268,7 @@ impl World {
                 self.maybe.truncate(before);
                 Ok(())
             }
-            Err(error) => broken(format!("append: {error:?}")),
+            Err(error) => broken(format!("what is asked for is done: append, {error:?}")),
         }
     }
 
@@ -298,7 +276,7 @@ impl World {
     fn make_room(&mut self, log: &mut NorLog, chance: &mut Chance, summary: &mut Summary) -> Result<(), End> {
         if self.base.is_none() && self.found_base.is_none() {
             if self.setup.options.policy == Policy::DropOldest {
-                return broken("a ring that may drop is full");
+                return broken("a ring that may drop is never full: it is");
             }
             if !self.setup.snapshots {
                 return Ok(());
@@ -319,7 +297,9 @@ impl World {
         self.maybe.push(all);
         match self.drive(chance, async |port| log.append(port, &[7]).await)? {
             Ok(_) => self.acknowledge(&[vec![7]]),
-            Err(error) => return broken(format!("room was made, and still: {error:?}")),
+            Err(error) => {
+                return broken(format!("a full log is never stuck: room was made, and still {error:?}"));
+            }
         }
         Ok(())
     }
@@ -355,7 +335,7 @@ impl World {
             }
             // Each cut in a write that makes room takes some of what is kept for it.
             Err(Error::Full | Error::NeedsSnapshot) if self.interruptions > 1 || small => Ok(()),
-            Err(error) => broken(format!("trim: {error:?}")),
+            Err(error) => broken(format!("what is asked for is done: trim, {error:?}")),
         }
     }
 
@@ -365,7 +345,7 @@ impl World {
         let mut snapshot = match self.drive(chance, async |port| log.begin_snapshot(port, blocks).await)? {
             Ok(snapshot) => snapshot,
             Err(Error::Full | Error::NeedsSnapshot | Error::TooFewBlocks { .. }) => return Ok(()),
-            Err(error) => return broken(format!("begin a snapshot: {error:?}")),
+            Err(error) => return broken(format!("what is asked for is done: begin a snapshot, {error:?}")),
         };
         self.acknowledge(&[]);
         let base = snapshot.base().0;
@@ -378,7 +358,9 @@ impl World {
                 Err(Error::Full | Error::NeedsSnapshot | Error::Abandoned | Error::TooFewBlocks { .. }) => {
                     return Ok(());
                 }
-                Err(error) => return broken(format!("write a snapshot: {error:?}")),
+                Err(error) => {
+                    return broken(format!("what is asked for is done: write a snapshot, {error:?}"));
+                }
             }
             if chance.one_in(4) {
                 self.append(log, 1, chance, &mut Summary::default())?;
@@ -399,7 +381,7 @@ impl World {
                 self.states.pop();
                 Ok(())
             }
-            Err(error) => broken(format!("commit a snapshot: {error:?}")),
+            Err(error) => broken(format!("what is asked for is done: commit a snapshot, {error:?}")),
         }
     }
 
@@ -408,7 +390,7 @@ impl World {
         self.tell(|_| format!("maintain {within}"));
         match self.drive(chance, async |port| log.maintain(port, within).await)? {
             Ok(()) => Ok(()),
-            Err(error) => broken(format!("maintain: {error:?}")),
+            Err(error) => broken(format!("what is asked for is done: maintain, {error:?}")),
         }
     }
 
@@ -488,7 +470,12 @@ impl World {
     /// The damage that was found.
     pub fn read(&self, log: &NorLog) -> Result<Found, String> {
         self.look(async |port| found(log, port).await)
-            .map_err(|error| format!("the log can't be read: {error:?}"))
+            .map_err(|error| format!("what was mounted is read: {error:?}"))
+    }
+
+    fn tell_scar(&mut self) {
+        let scar = self.flash.scar().map_or(String::new(), |scar| format!(": {scar}"));
+        self.tell(|_| format!("the power is back{scar}"));
     }
 
     fn tell(&mut self, line: impl FnOnce(Ticks) -> String) {

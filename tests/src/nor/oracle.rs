@@ -23,7 +23,7 @@ impl World {
     pub(super) fn check_now(&self, log: &NorLog) -> Result<(), String> {
         let found = self.read(log)?;
         self.check_backward(log, &found)?;
-        let again = self.mount().map_err(|error| format!("refused without a cut: {error:?}"))?;
+        let again = self.mount().map_err(|error| format!("it starts without a cut: {error:?}"))?;
         let mut then = self.read(&again)?;
         for (record, now) in then.records.iter_mut().zip(&found.records) {
             // A start can't know what this one proved.
@@ -32,7 +32,11 @@ impl World {
         let lsns = |found: &Found| found.records.iter().map(|(lsn, ..)| *lsn).collect::<Vec<_>>();
         match found == then {
             true => Ok(()),
-            false => Err(format!("read now: {:?}, by another mount: {:?}", lsns(&found), lsns(&then))),
+            false => Err(format!(
+                "what is read now is what a start finds: {:?}, by another mount: {:?}",
+                lsns(&found),
+                lsns(&then)
+            )),
         }
     }
 
@@ -42,36 +46,54 @@ impl World {
             Some((base, state)) => {
                 summary.snapshots += 1;
                 if Some(*base) < self.base || !self.states.contains(&(*base, state.clone())) {
-                    return Err(format!("a snapshot of {base} is there, {:?} was acknowledged", self.base));
+                    return Err(format!(
+                        "a snapshot that was acknowledged is there: one of {base} is, {:?} was acknowledged",
+                        self.base
+                    ));
                 }
                 *base
             }
-            None if self.base.is_some() => return Err(format!("the snapshot of {:?} is gone", self.base)),
+            None if self.base.is_some() => {
+                return Err(format!("a snapshot that was acknowledged is there: {:?} is gone", self.base));
+            }
             None => found.records.first().map_or(next, |(lsn, ..)| *lsn) - 1,
         };
         self.found_base = found.snapshot.as_ref().map(|(base, _)| *base);
         let drops = self.setup.options.policy == Policy::DropOldest;
         if found.snapshot.is_none() && !drops && base + 1 > self.kept {
-            return Err(format!("the log begins at {}, records from {} on were kept", base + 1, self.kept));
+            return Err(format!(
+                "nothing goes that was not given up: the log begins at {}, records from {} on were kept",
+                base + 1,
+                self.kept
+            ));
         }
         // A RESUME that begins the oldest block carries what stood last before it.
         if found.snapshot.is_none() && next > base + 1 && base + 6 < self.trimmed {
-            return Err(format!("the log begins at {}, and was trimmed before {}", base + 1, self.trimmed));
+            return Err(format!(
+                "what was trimmed does not come back: the log begins at {}, and was trimmed before {}",
+                base + 1,
+                self.trimmed
+            ));
         }
         summary.dropped += u64::from(base > 0);
         for (number, (lsn, record, provisional)) in found.records.iter().enumerate() {
             if *lsn != base + 1 + number as u64 {
-                return Err(format!("record {} of the log has LSN {lsn}: a hole or a duplicate", number + 1));
+                return Err(format!(
+                    "never a hole, never a record twice: record {} of the log has LSN {lsn}",
+                    number + 1
+                ));
             }
             if self.acknowledged.get((lsn - 1) as usize).is_some_and(|wanted| wanted != record) {
-                return Err(format!("LSN {lsn} is a phantom: {record:02x?}"));
+                return Err(format!("never a value nobody wrote: LSN {lsn} is {record:02x?}"));
             }
             if *provisional && number + 6 < found.records.len() {
-                return Err(format!("LSN {lsn} is provisional and not of the last frame"));
+                return Err(format!("only the last frame is provisional: LSN {lsn} is"));
             }
         }
         if next <= known || found.records.last().is_some_and(|(lsn, ..)| lsn + 1 != next) {
-            return Err(format!("{known} records were acknowledged, the next is {next}"));
+            return Err(format!(
+                "an acknowledged record is there: {known} were acknowledged, the next is {next}"
+            ));
         }
         // What was given up to make room, or is in a snapshot, is not among the records.
         let tail: Vec<&Vec<u8>> =
@@ -84,7 +106,9 @@ impl World {
             true => Vec::new(),
             false => match self.maybe.iter().rev().find(fits) {
                 Some(maybe) => maybe.clone(),
-                None => return Err(format!("what follows LSN {known} was never written so: {tail:02x?}")),
+                None => {
+                    return Err(format!("never a value nobody wrote: behind LSN {known} stands {tail:02x?}"));
+                }
             },
         };
         summary.provisional += u64::from(!suffix.is_empty());
@@ -105,7 +129,9 @@ impl World {
         let backward = self.look(async |port| backward(log, port, wanted.len()).await);
         match backward {
             Ok(backward) if backward == wanted => Ok(()),
-            other => Err(format!("backward: {other:02x?}, forward: {:02x?}", found.records)),
+            other => {
+                Err(format!("backward as forward: backward {other:02x?}, forward: {:02x?}", found.records))
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ impl Driver for Powered<'_> {
         self.requests += 1;
         self.end = match self.step(request, bytes) {
             Ok(()) if self.requests < MOST_REQUESTS => return Ok(()),
-            Ok(()) => Some(End::Broken("an operation never ends".into())),
+            Ok(()) => Some(End::Broken("an operation ends: it does not".into())),
             Err(end) => Some(end),
         };
         pending().await
@@ -68,7 +68,7 @@ impl<'w> Powered<'w> {
         let mut port = Port::new(scratch, self);
         let done = once(operation(&mut port));
         done.ok_or_else(|| {
-            port.driver().end.take().unwrap_or(End::Broken("an operation waits for nothing".into()))
+            port.driver().end.take().unwrap_or(End::Broken("an operation ends: it waits for nothing".into()))
         })
     }
 
@@ -79,7 +79,11 @@ impl<'w> Powered<'w> {
         }
         let (block, offset) = (request.block as usize, request.offset as usize);
         if request.operation != Operation::Read {
-            self.tell(|ticks| format!("  {request:?} at {ticks:?}"));
+            let what = match request.operation {
+                Operation::Erase => format!("erase block {block}"),
+                _ => format!("program {} bytes at {block}:{offset}", bytes.len()),
+            };
+            self.tell(|ticks| format!("  {:>4}: {what}", ticks.done));
         }
         match request.operation {
             Operation::Erase => self.flash.erase(block, self.chance)?,

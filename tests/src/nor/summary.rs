@@ -1,5 +1,7 @@
 //! What a run of histories came to.
 
+use super::Faults;
+
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -25,11 +27,18 @@ pub struct Summary {
     pub trims: u64,
     /// Operations that were dropped in the middle.
     pub interrupted: u64,
+    /// What was met of the fault model.
+    pub faults: Faults,
     /// The first broken promise, with its seed.
     pub failure: Option<(u64, String)>,
 }
 
 impl Summary {
+    /// Adds what a medium has met.
+    pub fn faults(&mut self, faults: Faults) {
+        self.faults = self.faults.and(faults);
+    }
+
     /// Both together; the failure with the lower seed counts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -49,6 +58,7 @@ impl Summary {
             snapshots: self.snapshots + other.snapshots,
             trims: self.trims + other.trims,
             interrupted: self.interrupted + other.interrupted,
+            faults: self.faults.and(other.faults),
             failure,
         }
     }
@@ -68,11 +78,26 @@ impl core::fmt::Display for Summary {
             (self.dropped, "starts with records given up"),
             (self.differences, "words that came out wrong"),
             (self.interrupted, "operations dropped in the middle"),
+            (self.faults.torn_words, "fault: torn words"),
+            (self.faults.torn_erases, "fault: torn erases"),
+            (self.faults.undecided, "fault: words that read differently at another boot"),
+            (self.faults.unreadable, "fault: unreadable words"),
         ];
         for (number, (count, what)) in rows.into_iter().enumerate() {
             let line = if number == 0 { "" } else { "\n" };
             write!(f, "{line}{count:>10}  {what}")?;
         }
         Ok(())
+    }
+}
+
+impl Faults {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            torn_words: self.torn_words + other.torn_words,
+            torn_erases: self.torn_erases + other.torn_erases,
+            undecided: self.undecided + other.undecided,
+            unreadable: self.unreadable + other.unreadable,
+        }
     }
 }

@@ -1,20 +1,41 @@
 //! Directory entries: what the process sees, what is durable, and the changes between them.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use strandline_core::lower::posix::{Directory, File};
 
+use super::crash::{Crash, Fate, What};
 use super::{Bias, Moment};
-use crate::chance::Chance;
 
 type Names = BTreeMap<File, usize>;
 
 /// A change of one directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Link { file: File, inode: usize },
-    Unlink { file: File, inode: usize },
-    Rename { from: File, to: File, inode: usize },
+pub enum Change {
+    /// A name for a file that had none.
+    Link {
+        /// The name.
+        file: File,
+        /// The file.
+        inode: usize,
+    },
+    /// A name goes.
+    Unlink {
+        /// The name.
+        file: File,
+        /// The file.
+        inode: usize,
+    },
+    /// A file gets another name, atomically.
+    Rename {
+        /// The old name.
+        from: File,
+        /// The new one.
+        to: File,
+        /// The file.
+        inode: usize,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,6 +52,11 @@ impl Directories {
 
     pub(super) fn seen(&self) -> impl Iterator<Item = File> + '_ {
         self.seen.keys().copied()
+    }
+
+    /// A name that leads to this inode.
+    pub(super) fn name_of(&self, inode: usize) -> Option<File> {
+        self.seen.iter().find(|(_, named)| **named == inode).map(|(file, _)| *file)
     }
 
     /// Whether any name leads to this inode.
@@ -70,20 +96,44 @@ impl Directories {
             && !self.pending.iter().any(|(_, change)| change.touches(file))
     }
 
+    /// How many changes are pending.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The outcome that keeps the changes whose number is not 0.
+    pub(super) fn crash_as(&self, ways: &[usize]) -> Self {
+        let mut names = self.durable.clone();
+        for ((_, change), _) in self.pending.iter().zip(ways).filter(|(_, way)| **way > 0) {
+            change.apply(&mut names);
+        }
+        Self { seen: names.clone(), durable: names, pending: Vec::new() }
+    }
+
     /// One outcome, and whether any entry was pending.
-    pub(super) fn crash(&self, bias: Bias, chance: &mut Chance) -> (Self, bool) {
+    pub(super) fn crash(&self, bias: Bias, crash: &mut Crash<'_>) -> (Self, bool) {
         let mut names = self.durable.clone();
         for (_, change) in &self.pending {
-            let survives = match bias {
-                Bias::Lost => false,
-                Bias::Kept => true,
-                Bias::Mixed(percent) => chance.percent(percent),
-            };
-            if survives {
+            let (draw, mended) = crash.draw();
+            let survived = crash.survives(bias) || mended;
+            crash.fates.push(Fate { draw, what: What::Entry { change: *change, survived } });
+            if survived {
                 change.apply(&mut names);
             }
         }
         (Self { seen: names.clone(), durable: names, pending: Vec::new() }, !self.pending.is_empty())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link { file, .. } => write!(f, "entry of {}", file.name("log")),
+            Self::Unlink { file, .. } => write!(f, "removal of {}", file.name("log")),
+            Self::Rename { from, to, .. } => {
+                write!(f, "rename of {} to {}", from.name("log"), to.name("log"))
+            }
+        }
     }
 }
 

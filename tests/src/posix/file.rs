@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use strandline_core::lower::posix::File;
+
+use super::crash::{Crash, Fate, Unwritten, What};
 use super::{Bias, Moment, Profile};
 use crate::chance::Chance;
 
@@ -111,12 +114,11 @@ impl Inode {
     }
 
     /// Drops clean-looking pages from the cache: reads show what the disk has.
-    pub(super) fn evict(&mut self, sector: usize, left: &[u8], chance: &mut Chance) {
+    pub(super) fn evict(&mut self, crash: &mut Crash<'_>) {
         let dirty: Vec<usize> =
             self.versions.iter().filter(|version| !version.clean).map(|version| version.sector).collect();
-        let profile = Profile { sector, powersafe: true, stale: false };
         for number in self.sectors().into_iter().filter(|number| !dirty.contains(number)) {
-            let bytes = self.outcome(number, profile, Bias::Mixed(50), left, chance);
+            let bytes = self.outcome(number, Bias::Mixed(50), None, crash);
             place(Rc::make_mut(&mut self.cache).as_mut_slice(), number, &bytes);
             place(Rc::make_mut(&mut self.disk).as_mut_slice(), number, &bytes);
         }
@@ -124,32 +126,76 @@ impl Inode {
     }
 
     /// One outcome of a power loss.
-    pub(super) fn crash(&self, profile: Profile, bias: Bias, left: &[u8], chance: &mut Chance) -> Self {
-        let size = self.crashed_size(profile, bias, chance);
+    pub(super) fn crash(&self, bias: Bias, file: Option<File>, crash: &mut Crash<'_>) -> Self {
+        let size = self.crashed_size(bias, file, crash);
         let mut content = self.disk.to_vec();
         content.resize(size, 0);
         for number in self.sectors() {
-            let bytes = self.outcome(number, profile, bias, left, chance);
+            let bytes = self.outcome(number, bias, file, crash);
             place(&mut content, number, &bytes);
         }
         Self::decided(content)
     }
 
-    fn crashed_size(&self, profile: Profile, bias: Bias, chance: &mut Chance) -> usize {
+    /// In how many ways the size and each sector can come out of a power loss; a sector only if it makes a difference.
+    pub(super) fn pending(&self, sector: usize) -> Vec<usize> {
+        let size = (!self.sizes.is_empty()).then_some(self.sizes.len() + 1);
+        let sectors = self.differing(sector).map(|(_, versions)| versions.len() + 1);
+        size.into_iter().chain(sectors).collect()
+    }
+
+    /// The outcome in which the size and each such sector come out in these ways.
+    pub(super) fn crash_as(&self, sector: usize, ways: &[usize]) -> Self {
+        let mut ways = ways.iter().copied();
+        let mut content = self.disk.to_vec();
+        if !self.sizes.is_empty() {
+            let way = ways.next().unwrap_or(0);
+            content.resize(way.checked_sub(1).map_or(self.disk.len(), |way| self.sizes[way].1), 0);
+        }
+        for ((number, versions), way) in self.differing(sector).zip(ways) {
+            let bytes = way
+                .checked_sub(1)
+                .map_or_else(|| padded(&self.disk, number, sector), |way| versions[way].to_vec());
+            place(&mut content, number, &bytes);
+        }
+        Self::decided(content)
+    }
+
+    /// Sectors with pending versions that differ from what was synced, and their versions.
+    fn differing(&self, sector: usize) -> impl Iterator<Item = (usize, Vec<&[u8]>)> {
+        self.sectors().into_iter().filter_map(move |number| {
+            let of = self.versions.iter().filter(|version| version.sector == number);
+            let versions: Vec<&[u8]> = of.map(|version| &*version.bytes).collect();
+            let synced = padded(&self.disk, number, sector);
+            versions.iter().any(|version| **version != synced[..]).then_some((number, versions))
+        })
+    }
+
+    fn crashed_size(&self, bias: Bias, file: Option<File>, crash: &mut Crash<'_>) -> usize {
+        if self.sizes.is_empty() {
+            return self.disk.len();
+        }
+        let (draw, mended) = crash.draw();
+        let (newest, drawn) = (self.cache.len(), self.drawn_size(bias, crash));
+        let left = if mended { newest } else { drawn };
+        crash.fates.push(Fate { draw, what: What::Size { file, left, newest } });
+        left
+    }
+
+    fn drawn_size(&self, bias: Bias, crash: &mut Crash<'_>) -> usize {
         let newest = self.cache.len();
         match bias {
-            _ if self.sizes.is_empty() => self.disk.len(),
             Bias::Lost => self.disk.len(),
             Bias::Kept => newest,
-            Bias::Mixed(percent) if chance.percent(percent) => newest,
+            Bias::Mixed(percent) if crash.chance.percent(percent) => newest,
             Bias::Mixed(_) => {
                 let before = [self.disk.len()].into_iter().chain(self.sizes.iter().map(|(_, size)| *size));
                 let candidates: Vec<usize> = before.collect();
-                let at = chance.below(candidates.len() - 1);
+                let at = crash.chance.below(candidates.len() - 1);
                 let (from, to) = (candidates[at], candidates[at + 1]);
                 // A large write grows the file a few sectors at a time.
-                if to > from && chance.one_in(2) {
-                    from + chance.below(to - from) / profile.sector * profile.sector
+                if to > from && crash.chance.one_in(2) {
+                    from + crash.chance.below(to - from) / crash.profile.sector * crash.profile.sector
                 } else {
                     from
                 }
@@ -158,39 +204,39 @@ impl Inode {
     }
 
     /// What one sector holds after a crash.
-    fn outcome(
-        &self,
-        number: usize,
-        profile: Profile,
-        bias: Bias,
-        left: &[u8],
-        chance: &mut Chance,
-    ) -> Vec<u8> {
+    fn outcome(&self, number: usize, bias: Bias, file: Option<File>, crash: &mut Crash<'_>) -> Vec<u8> {
         let versions: Vec<&[u8]> = self
             .versions
             .iter()
             .filter(|version| version.sector == number)
             .map(|version| &*version.bytes)
             .collect();
-        let newest = versions.len();
-        let kept = match bias {
+        let (draw, mended) = crash.draw();
+        let of = versions.len();
+        let mut kept = match bias {
             Bias::Lost => 0,
-            Bias::Kept => newest,
-            Bias::Mixed(percent) if chance.percent(percent) => newest,
-            Bias::Mixed(_) => chance.below(newest + 1),
+            Bias::Kept => of,
+            Bias::Mixed(percent) if crash.chance.percent(percent) => of,
+            Bias::Mixed(_) => crash.chance.below(of + 1),
         };
-        let sector = profile.sector;
+        let sector = crash.profile.sector;
         let version = |kept: usize| {
             if kept == 0 { padded(&self.disk, number, sector) } else { versions[kept - 1].to_vec() }
         };
-        let unwritten = kept == 0 && number * sector >= self.disk.len();
         let mut bytes = version(kept);
-        if unwritten && profile.stale && chance.one_in(3) {
-            stale(&mut bytes, left, chance);
+        let mut unwritten = (kept == 0 && number * sector >= self.disk.len()).then_some(Unwritten::Zeros);
+        if unwritten.is_some() && crash.profile.stale && crash.chance.one_in(3) {
+            stale(&mut bytes, crash.left, crash.chance);
+            unwritten = Some(Unwritten::Stale);
         }
-        if kept < newest && matches!(bias, Bias::Mixed(_)) && chance.one_in(4) {
-            tear(&mut bytes, &version(kept + 1), profile, chance);
+        let mut torn = kept < of && matches!(bias, Bias::Mixed(_)) && crash.chance.one_in(4);
+        if torn {
+            tear(&mut bytes, &version(kept + 1), crash.profile, crash.chance);
         }
+        if mended {
+            (bytes, kept, torn, unwritten) = (version(of), of, false, None);
+        }
+        crash.fates.push(Fate { draw, what: What::Sector { file, number, kept, of, torn, unwritten } });
         bytes
     }
 

@@ -42,16 +42,21 @@
 //! Sectors that were never written but change; synced data that is lost; two damaged places at once. A flipped bit in synced
 //! data is damage, not a crash: see [`Disk::flip`].
 
+mod crash;
 mod directory;
 mod file;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use strandline_core::action::Failure;
 use strandline_core::lower::posix::{File, Step};
 
 use crate::chance::Chance;
-use directory::{Change, Directories};
+use crash::Crash;
+pub use crash::{Fate, Unwritten, What};
+pub use directory::Change;
+use directory::Directories;
 use file::Inode;
 
 /// What kind of device it is.
@@ -109,6 +114,13 @@ pub struct Disk {
     /// Bytes of deleted files.
     left: Rc<Vec<u8>>,
     now: Moment,
+    /// How many draws crashes have made so far, and those whose outcome is the newest whatever was drawn.
+    draws: u32,
+    mended: Rc<BTreeSet<u32>>,
+    /// What the last crash left.
+    fates: Vec<Fate>,
+    /// Reads have found pages dropped that a failed sync left.
+    dropped: u64,
 }
 
 impl Disk {
@@ -121,7 +133,35 @@ impl Disk {
             directories: Directories::default(),
             left: Rc::default(),
             now: Moment(0),
+            draws: 0,
+            mended: Rc::default(),
+            fates: Vec::new(),
+            dropped: 0,
         }
+    }
+
+    /// The same medium, on which these draws of crashes come out as if nothing had been lost.
+    #[must_use]
+    pub fn mended(self, draws: BTreeSet<u32>) -> Self {
+        Self { mended: Rc::new(draws), ..self }
+    }
+
+    /// What the crash that this medium came out of left of each pending thing.
+    #[must_use]
+    pub fn fates(&self) -> &[Fate] {
+        &self.fates
+    }
+
+    /// How many draws its crashes have made.
+    #[must_use]
+    pub const fn draws(&self) -> u32 {
+        self.draws
+    }
+
+    /// How often a read has found pages dropped that a failed sync left.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What kind of device it is.
@@ -198,8 +238,14 @@ impl Disk {
     /// Reads as much of the file as there is from `offset`, at most `out`; `None` if there is no such file.
     pub fn read(&mut self, file: File, offset: u64, out: &mut [u8], chance: &mut Chance) -> Option<usize> {
         if self.inode(file)?.is_undecided() && chance.one_in(4) {
-            let (sector, left) = (self.profile.sector, Rc::clone(&self.left));
-            self.inode_mut(file).ok()?.evict(sector, &left, chance);
+            let left = Rc::clone(&self.left);
+            // Versions whole or not at all: no sector is torn by that.
+            let profile = Profile { powersafe: true, stale: false, ..self.profile };
+            let none = BTreeSet::new();
+            let mut crash =
+                Crash { profile, chance, mended: &none, draws: 0, fates: Vec::new(), left: &left };
+            self.inode_mut(file).ok()?.evict(&mut crash);
+            self.dropped += 1;
         }
         let content = self.content(file)?;
         let from = usize::try_from(offset).ok()?.min(content.len());
@@ -229,25 +275,62 @@ impl Disk {
     #[must_use]
     pub fn crash(&self, chance: &mut Chance) -> Self {
         let bias = bias(chance);
-        let (names, changed) = self.directories.crash(bias, chance);
-        let mut after = Self { directories: names, ..Self::new(self.profile) };
-        after.left = self.graveyard(changed);
+        self.crash_with(chance, bias)
+    }
+
+    /// In how many ways each pending thing can come out of a power loss, torn sectors apart: entries, then files with a name, their
+    /// sizes and sectors. What looks the same whatever becomes of it is left out.
+    #[must_use]
+    pub fn pending(&self) -> Vec<usize> {
+        let entries = vec![2; self.directories.pending()];
+        let inodes = self.inodes.iter().flat_map(|inode| inode.pending(self.profile.sector));
+        entries.into_iter().chain(inodes).collect()
+    }
+
+    /// The power loss that leaves these of [`Self::pending`]: 0 is what was synced, the highest number what was written last.
+    #[must_use]
+    pub fn crash_as(&self, ways: &[usize]) -> Self {
+        let (entries, mut ways) = ways.split_at(self.directories.pending());
+        let directories = self.directories.crash_as(entries);
+        let decided = |inode: &Rc<Inode>| {
+            let (mine, rest) = ways.split_at(inode.pending(self.profile.sector).len());
+            ways = rest;
+            if inode.is_pending() {
+                Rc::new(inode.crash_as(self.profile.sector, mine))
+            } else {
+                Rc::clone(inode)
+            }
+        };
+        let inodes = self.inodes.iter().map(decided).collect();
+        Self { directories, inodes, left: Rc::clone(&self.left), ..Self::new(self.profile) }
+    }
+
+    fn crash_with(&self, chance: &mut Chance, bias: Bias) -> Self {
+        let (profile, mended, draws) = (self.profile, &*self.mended, self.draws);
+        let mut crash = Crash { profile, chance, mended, draws, fates: Vec::new(), left: &[] };
+        let (directories, changed) = self.directories.crash(bias, &mut crash);
+        let left = self.graveyard(changed);
+        crash.left = &left;
+        let mut inodes = Vec::with_capacity(self.inodes.len());
         for (number, inode) in self.inodes.iter().enumerate() {
-            let decided = if inode.is_pending() && after.directories.names(number) {
-                let bias = if chance.one_in(3) { self::bias(chance) } else { bias };
-                Rc::new(inode.crash(self.profile, bias, &after.left, chance))
+            let name = directories.name_of(number).filter(|_| inode.is_pending());
+            let decided = if name.is_some() {
+                let bias = if crash.chance.one_in(3) { self::bias(crash.chance) } else { bias };
+                Rc::new(inode.crash(bias, name, &mut crash))
             } else {
                 Rc::clone(inode)
             };
-            after.inodes.push(decided);
+            inodes.push(decided);
         }
-        after
+        let (draws, fates) = (crash.draws, crash.fates);
+        let mended = Rc::clone(&self.mended);
+        Self { directories, inodes, left, draws, mended, fates, ..Self::new(profile) }
     }
 
     /// What a killed process leaves: the cache as it was.
     #[must_use]
     pub fn kill(&self) -> Self {
-        self.clone()
+        Self { fates: Vec::new(), ..self.clone() }
     }
 
     /// Whether only one outcome is possible.

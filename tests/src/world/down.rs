@@ -4,7 +4,7 @@ use strandline_core::lower::posix::File;
 use strandline_core::recovery::Refusal;
 use strandline_core::types::Lsn;
 
-use super::World;
+use super::{World, newer};
 use crate::boot::{Begun, Boot, Ending, Opened, Plan};
 use crate::chance::Chance;
 use crate::oracle::{Loss, Verdict, Violation, broken};
@@ -25,6 +25,8 @@ enum Kind {
     Fallback,
     /// Flips a bit.
     Flip,
+    /// A newer version wrote a record behind the last one.
+    Newer,
     /// A read of the start fails.
     Unreadable,
     /// A system call of the start fails.
@@ -69,6 +71,7 @@ impl World {
         let step = job.steps[job.next];
         if matches!(step, strandline_core::lower::posix::Step::Write { .. }) {
             let _ = self.disk.step(step, &job.bytes, Some(Fault::Io), chance);
+            self.coverage.killed_inside();
         }
     }
 
@@ -76,6 +79,8 @@ impl World {
         self.transcript.note(|| format!("      {}", if power { "POWER LOSS" } else { "KILL" }));
         if power {
             self.disk = self.disk.crash(chance);
+            self.coverage.crash(&self.disk);
+            tell_fates(&self.disk, &mut self.transcript);
             self.oracle.power_lost();
             Loss::Power
         } else {
@@ -104,8 +109,10 @@ impl World {
 
     /// One start of the world itself; `None` if it was cut, or met pages that a failed sync left.
     fn boot(&mut self, plan: Plan, chance: &mut Chance) -> Result<Option<Opened>, Violation> {
+        let dropped = self.disk.dropped();
         let boot = Boot::new(&self.setup, &self.oracle, plan, &mut self.disk, chance, &mut self.transcript);
         let (ending, begun) = boot.run()?;
+        self.coverage.dropped(self.disk.dropped() - dropped);
         for (store, log) in begun {
             self.oracle.begins(store, log)?;
         }
@@ -128,7 +135,8 @@ impl World {
     pub(super) fn probe(&mut self, chance: &mut Chance) -> Verdict {
         let power = chance.percent(75);
         let kind = match chance.below(20) {
-            0..8 => Kind::Plain,
+            0..7 => Kind::Plain,
+            7 => Kind::Newer,
             8..10 => Kind::Twice,
             10..14 => Kind::Inside,
             14 | 15 => Kind::Fallback,
@@ -140,23 +148,19 @@ impl World {
             .note(|| format!("      {kind:?} after {}", if power { "power loss" } else { "a kill" }));
         let (disk, loss) =
             if power { (self.disk.crash(chance), Loss::Power) } else { (self.disk.kill(), Loss::Kill) };
+        if power {
+            self.coverage.crash(&disk);
+            tell_fates(&disk, &mut self.transcript);
+        }
         let mut transcript = core::mem::replace(&mut self.transcript, Transcript::none());
-        let mut probe = Probe {
-            world: self,
-            decided: disk.is_decided(),
-            disk,
-            loss,
-            begun: Begun::new(),
-            transcript: &mut transcript,
-        };
-        let verdict = probe.run(kind, chance);
+        let verdict = Probe::new(self, disk, loss, &mut transcript).run(kind, chance);
         self.transcript = transcript;
         verdict
     }
 }
 
 /// A copy of the world's medium that has crashed.
-struct Probe<'w> {
+pub(super) struct Probe<'w> {
     world: &'w mut World,
     disk: Disk,
     loss: Loss,
@@ -166,7 +170,11 @@ struct Probe<'w> {
     transcript: &'w mut Transcript,
 }
 
-impl Probe<'_> {
+impl<'w> Probe<'w> {
+    pub(super) fn new(world: &'w mut World, disk: Disk, loss: Loss, transcript: &'w mut Transcript) -> Self {
+        Self { world, decided: disk.is_decided(), disk, loss, begun: Begun::new(), transcript }
+    }
+
     fn run(&mut self, kind: Kind, chance: &mut Chance) -> Verdict {
         let plan = Plan { now: self.world.now, ..Plan::default() };
         match kind {
@@ -175,13 +183,14 @@ impl Probe<'_> {
             Kind::Inside => self.inside(plan, chance),
             Kind::Fallback => self.compare(Plan { reject: self.world.falls_back, ..plan }, chance),
             Kind::Flip => self.flip(plan, chance),
+            Kind::Newer => self.newer(plan, chance),
             Kind::Unreadable => self.unreadable(plan, chance),
             Kind::Fail => self.fail(plan, chance),
         }
     }
 
     /// A start that must open the store with everything that was promised.
-    fn start(&mut self, plan: Plan, chance: &mut Chance) -> Result<Option<Opened>, Violation> {
+    pub(super) fn start(&mut self, plan: Plan, chance: &mut Chance) -> Result<Option<Opened>, Violation> {
         match self.boot(plan, chance)? {
             Ending::Opened(opened) => {
                 self.world.judge(self.loss, &opened)?;
@@ -195,8 +204,10 @@ impl Probe<'_> {
 
     fn boot(&mut self, plan: Plan, chance: &mut Chance) -> Result<Ending, Violation> {
         let world = &mut *self.world;
+        let dropped = self.disk.dropped();
         let boot = Boot::new(&world.setup, &world.oracle, plan, &mut self.disk, chance, self.transcript);
         let (ending, begun) = boot.run()?;
+        world.coverage.dropped(self.disk.dropped() - dropped);
         for (store, log) in begun {
             if self.begun.contains(&(store, log)) {
                 return broken("log ids are never reused", format!("log {log} is begun again"));
@@ -212,6 +223,8 @@ impl Probe<'_> {
         self.transcript.note(|| format!("        {}", if power { "power loss" } else { "kill" }));
         if power {
             self.disk = self.disk.crash(chance);
+            self.world.coverage.crash(&self.disk);
+            tell_fates(&self.disk, self.transcript);
             self.loss = Loss::Power;
         }
     }
@@ -315,6 +328,25 @@ impl Probe<'_> {
         }
     }
 
+    /// What a newer version wrote is neither the end of the log nor damage.
+    fn newer(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before = self.disk.clone();
+        let Some(clean) = self.start(plan, chance)? else { return Ok(()) };
+        self.disk = before;
+        self.begun.clear();
+        if self.world.oracle.is_undecided() || !newer::write(&mut self.disk, &clean, chance) {
+            return Ok(());
+        }
+        let written = self.disk.clone();
+        match self.boot(plan, chance)? {
+            Ending::Refused(Refusal::Newer { .. }) => {}
+            ending => return broken("what a newer version wrote is refused as that", format!("{ending:?}")),
+        }
+        let same = self.disk.files().eq(written.files())
+            && written.files().all(|file| self.disk.content(file) == written.content(file));
+        if same { Ok(()) } else { broken("a refusal changes nothing", "files have changed".to_owned()) }
+    }
+
     /// A read error is neither the end of the log nor damage.
     fn unreadable(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
         let read = chance.between(1, 12);
@@ -348,6 +380,16 @@ impl Probe<'_> {
         self.go_down(chance);
         self.start(plan, chance).map(|_| ())
     }
+}
+
+/// What a crash took of what was pending.
+fn tell_fates(disk: &Disk, transcript: &mut Transcript) {
+    let lost = disk.fates().iter().filter(|fate| !fate.what.is_whole());
+    for fate in lost.clone() {
+        transcript.note(|| format!("        {}", fate.what));
+    }
+    let kept = disk.fates().len() - lost.count();
+    transcript.note(|| format!("        of what was not synced, {kept} more are as they were written"));
 }
 
 /// A bit of a byte that holds something, if a few tries find one.

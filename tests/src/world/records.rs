@@ -73,7 +73,7 @@ impl World {
             Content::Large => {
                 let most = strandline_core::wal::max_record(self.setup.geometry) as usize;
                 let half = self.setup.half_bytes / 2;
-                let limit = if chance.one_in(8) { most + 8 } else { half.min(most) };
+                let limit = if chance.one_in(8) { most + most / 8 } else { half.min(most) };
                 payload.resize(8 + chance.below(limit - 8), 0x33);
             }
             Content::Image => payload.extend(self.image(chance)),
