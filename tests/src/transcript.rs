@@ -26,7 +26,7 @@ impl Transcript {
 
     /// How many lines there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lines().len()
     }
 

@@ -15,7 +15,7 @@ use crate::chance::Chance;
 /// What became of one pending thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// The number of the draw.
+    /// The number of the draw, 0 where none was made.
     pub draw: u32,
     /// The thing, and what is left of it.
     pub what: What,

@@ -102,10 +102,14 @@ impl Directories {
     }
 
     /// The outcome that keeps the changes whose number is not 0.
-    pub(super) fn crash_as(&self, ways: &[usize]) -> Self {
+    pub(super) fn crash_as(&self, ways: &[usize], fates: &mut Vec<Fate>) -> Self {
         let mut names = self.durable.clone();
-        for ((_, change), _) in self.pending.iter().zip(ways).filter(|(_, way)| **way > 0) {
-            change.apply(&mut names);
+        for ((_, change), way) in self.pending.iter().zip(ways) {
+            let survived = *way > 0;
+            fates.push(Fate { draw: 0, what: What::Entry { change: *change, survived } });
+            if survived {
+                change.apply(&mut names);
+            }
         }
         Self { seen: names.clone(), durable: names, pending: Vec::new() }
     }

@@ -145,18 +145,29 @@ impl Inode {
     }
 
     /// The outcome in which the size and each such sector come out in these ways.
-    pub(super) fn crash_as(&self, sector: usize, ways: &[usize]) -> Self {
+    pub(super) fn crash_as(
+        &self,
+        sector: usize,
+        ways: &[usize],
+        file: Option<File>,
+        fates: &mut Vec<Fate>,
+    ) -> Self {
         let mut ways = ways.iter().copied();
         let mut content = self.disk.to_vec();
         if !self.sizes.is_empty() {
             let way = ways.next().unwrap_or(0);
-            content.resize(way.checked_sub(1).map_or(self.disk.len(), |way| self.sizes[way].1), 0);
+            let left = way.checked_sub(1).map_or(self.disk.len(), |way| self.sizes[way].1);
+            content.resize(left, 0);
+            fates.push(Fate { draw: 0, what: What::Size { file, left, newest: self.cache.len() } });
         }
-        for ((number, versions), way) in self.differing(sector).zip(ways) {
-            let bytes = way
-                .checked_sub(1)
-                .map_or_else(|| padded(&self.disk, number, sector), |way| versions[way].to_vec());
+        for ((number, versions), kept) in self.differing(sector).zip(ways) {
+            let synced = || padded(&self.disk, number, sector);
+            let bytes = kept.checked_sub(1).map_or_else(synced, |way| versions[way].to_vec());
             place(&mut content, number, &bytes);
+            let unwritten = (kept == 0 && number * sector >= self.disk.len()).then_some(Unwritten::Zeros);
+            let of = versions.len();
+            let what = What::Sector { file, number, kept, of, torn: false, unwritten };
+            fates.push(Fate { draw: 0, what });
         }
         Self::decided(content)
     }

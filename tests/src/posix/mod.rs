@@ -291,18 +291,23 @@ impl Disk {
     #[must_use]
     pub fn crash_as(&self, ways: &[usize]) -> Self {
         let (entries, mut ways) = ways.split_at(self.directories.pending());
-        let directories = self.directories.crash_as(entries);
-        let decided = |inode: &Rc<Inode>| {
+        let mut fates = Vec::new();
+        let directories = self.directories.crash_as(entries, &mut fates);
+        let mut inodes = Vec::with_capacity(self.inodes.len());
+        for (number, inode) in self.inodes.iter().enumerate() {
             let (mine, rest) = ways.split_at(inode.pending(self.profile.sector).len());
             ways = rest;
-            if inode.is_pending() {
-                Rc::new(inode.crash_as(self.profile.sector, mine))
-            } else {
-                Rc::clone(inode)
-            }
-        };
-        let inodes = self.inodes.iter().map(decided).collect();
-        Self { directories, inodes, left: Rc::clone(&self.left), ..Self::new(self.profile) }
+            inodes.push(match inode.is_pending() {
+                true => Rc::new(inode.crash_as(
+                    self.profile.sector,
+                    mine,
+                    directories.name_of(number),
+                    &mut fates,
+                )),
+                false => Rc::clone(inode),
+            });
+        }
+        Self { directories, inodes, fates, left: Rc::clone(&self.left), ..Self::new(self.profile) }
     }
 
     fn crash_with(&self, chance: &mut Chance, bias: Bias) -> Self {

@@ -383,7 +383,7 @@ impl<'w> Probe<'w> {
 }
 
 /// What a crash took of what was pending.
-fn tell_fates(disk: &Disk, transcript: &mut Transcript) {
+pub(super) fn tell_fates(disk: &Disk, transcript: &mut Transcript) {
     let lost = disk.fates().iter().filter(|fate| !fate.what.is_whole());
     for fate in lost.clone() {
         transcript.note(|| format!("        {}", fate.what));

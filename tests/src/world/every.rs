@@ -9,7 +9,7 @@ use strandline_core::lower::posix::Step;
 use strandline_core::store::Priority;
 
 use super::World;
-use super::down::Probe;
+use super::down::{Probe, tell_fates};
 use crate::boot::{Boot, Ending, Plan};
 use crate::chance::Chance;
 use crate::oracle::{Loss, Verdict, broken};
@@ -176,9 +176,11 @@ impl World {
         let plan = Plan { now: self.now, ..Plan::default() };
         let mut verdict = Ok(());
         for ways in outcomes {
-            let lines = transcript.len();
-            transcript.note(|| format!("      POWER LOSS: of {:?} versions {ways:?}", disk.pending()));
-            let mut probe = Probe::new(self, disk.crash_as(&ways), Loss::Power, &mut transcript);
+            let lines = transcript.count();
+            transcript.note(|| "      POWER LOSS".to_owned());
+            let crashed = disk.crash_as(&ways);
+            tell_fates(&crashed, &mut transcript);
+            let mut probe = Probe::new(self, crashed, Loss::Power, &mut transcript);
             verdict = probe.start(plan, chance).map(|_| ());
             if verdict.is_err() {
                 break;
