@@ -239,6 +239,6 @@ mod tests {
         let (some, is_all) = outcomes(&[3; 20], &mut Chance::new(1));
         assert!(!is_all && some.len() == MOST_OUTCOMES);
         assert!(some.contains(&vec![0; 20]) && some.contains(&vec![2; 20]));
-        assert_eq!(outcomes(&[], &mut Chance::new(1)).0, [vec![]]);
+        assert_eq!(outcomes(&[], &mut Chance::new(1)).0, [Vec::<usize>::new()]);
     }
 }
