@@ -41,7 +41,7 @@ fn no_cut_of_a_servers_calls_loses_what_it_acknowledged() {
 /// A server that forgets to sync one kind of file, or a directory, is caught.
 #[test]
 fn a_server_that_forgets_a_sync_is_caught() {
-    let forgotten: [(&str, fn(&Path) -> bool); 6] = [
+    let forgotten: [(&str, Forgets); 6] = [
         ("what the log's directory is in", |path| path.ends_with("data")),
         ("segments", |path| ends_with(path, ".wal")),
         ("the log's directory", |path| path.ends_with("wal")),
@@ -56,6 +56,8 @@ fn a_server_that_forgets_a_sync_is_caught() {
         assert!(caught.is_err(), "{what}");
     }
 }
+
+type Forgets = fn(&Path) -> bool;
 
 fn ends_with(path: &Path, ending: &str) -> bool {
     path.to_string_lossy().ends_with(ending)
