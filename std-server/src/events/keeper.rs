@@ -131,6 +131,7 @@ impl Keeper {
 
     /// Begins a round at once, whatever failed before, until each shard is archived up to its LSN, or that fails. Blocks.
     pub(crate) fn until_archived(&self, ends: &[u64]) -> bool {
+        let mut pause = SHORT_PAUSE;
         for _ in 0..MOST_ROUNDS {
             let round = self.begin_round();
             let mut orders = self.orders.lock();
@@ -147,6 +148,13 @@ impl Keeper {
             if self.stop.load(Relaxed) || report.failing.is_some() || !report.quarantined.is_empty() {
                 return false;
             }
+            drop(report);
+            // What was ended is settled by the next sync, which a busy device may take long for.
+            let mut orders = self.orders.lock();
+            if !self.stop.load(Relaxed) {
+                let _ = self.changed.wait_for(&mut orders, pause);
+            }
+            pause = (pause * 2).min(ROUND);
         }
         false
     }
@@ -456,6 +464,7 @@ impl Pace for Budget<'_> {
 const WRITER: &str = concat!("std-server ", env!("CARGO_PKG_VERSION"));
 const UNFINISHED: &str = ".wal.zst.tmp";
 const ROUND: Duration = Duration::from_millis(200);
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 const LEAST_BACKOFF: Duration = Duration::from_secs(1);
 const MOST_BACKOFF: Duration = Duration::from_secs(60);
 const RETIRE_PAUSE: Duration = Duration::from_secs(10);
