@@ -22,6 +22,8 @@ mod process;
 mod restart;
 #[path = "server/retention.rs"]
 mod retention;
+#[path = "server/shards.rs"]
+mod shards;
 #[path = "server/snapshots.rs"]
 mod snapshots;
 #[path = "server/start.rs"]

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!  3-17        LSN 17 as epoch 3 knew it                  one shard
-//!  2:3-17      the same of shard 2                        several: events come shard by shard
-//!  3-17,2-9    LSN 17 of shard 0, LSN 9 of shard 1        the live tail of several
+//!  2:3-17      the same of shard 2                        one that is read of several
+//!  3-17,2-9    LSN 17 of shard 0, LSN 9 of shard 1        several that are read together, none left out
+//!  3-17,0-0    of shard 1 nothing was seen
 //! ```
+//!
+//! Whoever reads the newest first goes on below these LSNs; a shard of which nothing was seen has the LSN behind its newest.
 //!
 //! Another epoch may have begun in front of what the reader has seen: then the tail that it saw is void, and it is told from
 //! which LSN on.
@@ -38,6 +41,72 @@ impl FromStr for Cursor {
         parsed.ok_or_else(|| {
             format!("{text:?} is no cursor: one is the epoch, a dash and the LSN, such as 3-17")
         })
+    }
+}
+
+/// Where a reader stands in the shards that it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It reads one shard of several.
+    Alone { shard: u16, at: Cursor },
+    /// It reads all of them: a cursor for each.
+    Each(Vec<Cursor>),
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone { shard, at } => write!(f, "{shard}:{at}"),
+            Self::Each(cursors) => cursors.iter().enumerate().try_for_each(|(shard, at)| {
+                let comma = if shard == 0 { "" } else { "," };
+                write!(f, "{comma}{at}")
+            }),
+        }
+    }
+}
+
+impl FromStr for Standing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((shard, at)) => {
+                let shard = shard.parse().map_err(|_| format!("{shard:?} is no shard"))?;
+                Ok(Self::Alone { shard, at: at.parse()? })
+            }
+            None => text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::Each),
+        }
+    }
+}
+
+impl Standing {
+    /// The cursor of each shard that is read: `only` that one of so many, or all of them.
+    ///
+    /// # Errors
+    /// It is of other shards.
+    pub(crate) fn places(&self, only: Option<u16>, shards: u16) -> Result<Vec<(u16, Cursor)>, String> {
+        match self {
+            Self::Alone { shard, .. } if *shard >= shards => {
+                Err(format!("there are {shards} shards, from 0 on"))
+            }
+            Self::Alone { shard, at } if only == Some(*shard) || shards == 1 => Ok(vec![(*shard, *at)]),
+            Self::Alone { shard, .. } => Err(match only {
+                Some(only) => format!("{self} is a place in shard {shard}, and shard {only} is read"),
+                None => format!(
+                    "{self} is a place in shard {shard} alone: ask with shard={shard}, or go on with a cursor of all shards"
+                ),
+            }),
+            Self::Each(cursors) if cursors.len() != usize::from(shards) => Err(match cursors.len() {
+                1 => format!(
+                    "{self} is of one shard, and there are {shards}: SHARD:{self}, or a cursor of each, joined by commas"
+                ),
+                many => format!("{self} is of {many} shards, and there are {shards}"),
+            }),
+            Self::Each(cursors) => {
+                let each = (0..shards).zip(cursors.iter().copied());
+                Ok(each.filter(|(shard, _)| only.is_none_or(|only| only == *shard)).collect())
+            }
+        }
     }
 }
 
@@ -86,6 +155,32 @@ mod tests {
         assert_eq!(cursor.to_string(), "3-17");
         for bad in ["", "3", "3-", "-17", "3-17-1", "+3-17", "3 - 17", "4294967296-1"] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_standing_is_of_the_shards_that_are_read() {
+        let at = |epoch, lsn| Cursor { epoch, lsn };
+        let read = |text: &str, only, shards| {
+            let standing: Standing = text.parse()?;
+            assert_eq!(standing.to_string(), text);
+            standing.places(only, shards)
+        };
+        assert_eq!(read("3-17", None, 1), Ok(vec![(0, at(3, 17))]));
+        assert_eq!(read("3-17,0-0", None, 2), Ok(vec![(0, at(3, 17)), (1, at(0, 0))]));
+        assert_eq!(read("3-17,2-9", Some(1), 2), Ok(vec![(1, at(2, 9))]));
+        assert_eq!(read("1:2-9", Some(1), 2), Ok(vec![(1, at(2, 9))]));
+        for (text, only, shards) in [
+            ("1:2-9", None, 2),
+            ("1:2-9", Some(0), 2),
+            ("2:2-9", Some(2), 2),
+            ("3-17", None, 2),
+            ("3-17,2-9", None, 3),
+            ("3-17,", None, 2),
+            ("x:3-17", None, 2),
+            ("1:3-17,2-9", None, 2),
+        ] {
+            assert!(read(text, only, shards).is_err(), "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use strandline::{LogReader, Lsn};
 
+use super::cursor::Cursor;
 use super::query::{Query, Seen};
 use super::record::Event;
 use super::scan::{Found, Sink, scan};
@@ -39,9 +40,12 @@ impl Follow {
         Self { query, shards: shards.into_iter().map(followed).collect() }
     }
 
-    /// The next LSN of each shard.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (u16, u32, u64)> {
-        self.shards.iter().map(|one| (one.shard.number, one.shard.epoch(), one.next))
+    /// Where a reader stands in each shard.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u16, Cursor)> {
+        self.shards.iter().map(|one| {
+            let at = Cursor { epoch: one.shard.epoch(), lsn: one.next.saturating_sub(1) };
+            (one.shard.number, at)
+        })
     }
 
     /// Waits until there is a record that was not read; `Err` if a log has halted or was closed.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  POST /events ─► line.rs ─► record.rs ─► shards.rs ─► one group a shard: all of it or nothing
-//!  GET /events ─► query.rs ─► scan.rs ─► shard.rs: archives, segments ─► lines
+//!  GET /events ─► query.rs ─► merge.rs: all shards as one row ─► scan.rs ─► shard.rs: archives, segments ─► lines
 //!  GET /events/tail ─► follow.rs ─► scan.rs up to now ─► the log as it grows
 //!  files of a stopped server ─► import.rs ─► shards.rs
 //!  in the background ─► keeper.rs ─► catalog.rs, archives, what is let go of ─► retention.rs, holds.rs
@@ -20,6 +20,7 @@ mod holds;
 mod import;
 mod keeper;
 mod line;
+mod merge;
 mod query;
 mod record;
 mod retention;
@@ -31,19 +32,22 @@ mod shards;
 mod unpack;
 
 pub(crate) use self::catalog::{Catalog, Row};
-pub(crate) use self::cursor::{Cursor, Diverged};
+pub(crate) use self::cursor::{Cursor, Diverged, Standing};
 pub(crate) use self::follow::Follow;
 pub(crate) use self::holds::{Hold, Holds};
 pub(crate) use self::import::{Batch, Batches, Marks, Trail, Unfit, most_bytes, read_entry, read_line};
 pub(crate) use self::keeper::{Keeper, Policy, Report};
 pub(crate) use self::line::{Draft, read as read_lines};
+pub(crate) use self::merge::Merge;
 pub(crate) use self::query::{Order, Query};
 pub use self::record::{Event, is_event};
 pub(crate) use self::retention::{Ground, Plan};
 pub(crate) use self::salvage::{
     ArchiveDamage, Archived, Owner, Tally, archives_of, salvage_archive, salvage_segment,
 };
-pub(crate) use self::scan::{Found, scan};
+pub(crate) use self::scan::Found;
+#[cfg(test)]
+pub(crate) use self::scan::scan;
 pub(crate) use self::scrub::{Finding, ScrubReport, Scrubber};
 pub(crate) use self::shard::Shard;
-pub(crate) use self::shards::{NotStored, Place, Shards, Stored};
+pub(crate) use self::shards::{NotStored, Shards, Stored};

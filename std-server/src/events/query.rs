@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use jiff::Timestamp;
 use strandline::archive::json::{Json, payload};
 
-use super::cursor::Cursor;
+use super::cursor::Standing;
 use super::line::{is_reserved, timestamp};
 use super::record::Event;
 use super::unpack::{equals, field, is_text};
@@ -34,15 +34,8 @@ pub(crate) struct Query {
     pub(crate) order: Order,
     pub(crate) limit: Option<u64>,
     /// Behind this event, in the order that is asked for.
-    pub(crate) cursor: Option<ShardCursor>,
+    pub(crate) cursor: Option<Standing>,
     pub(crate) shard: Option<u16>,
-}
-
-/// A cursor, and the shard that it is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ShardCursor {
-    pub(crate) shard: u16,
-    pub(crate) at: Cursor,
 }
 
 /// A field of the payload and the value that it must have.
@@ -120,17 +113,7 @@ impl Query {
                     _ => return Err(format!("{text:?} is neither oldest nor newest")),
                 }
             }
-            "cursor" => {
-                let (shard, at) = match text.split_once(':') {
-                    Some((shard, at)) => (shard.parse().map_err(|_| format!("{shard:?} is no shard"))?, at),
-                    None => (0, text),
-                };
-                if shard >= shards {
-                    return Err(format!("there are {shards} shards, from 0 on"));
-                }
-                self.cursor = Some(ShardCursor { shard, at: at.parse()? });
-                self.is_bounded = true;
-            }
+            "cursor" => (self.cursor, self.is_bounded) = (Some(text.parse()?), true),
             "shard" => {
                 let shard = number()?;
                 if shard >= u64::from(shards) {
@@ -173,17 +156,13 @@ pub(crate) struct Seen<'e> {
 }
 
 impl Seen<'_> {
-    /// Appends it as one line of JSON, without the line's end.
+    /// Appends it as one line of JSON, without the line's end; `cursor` is where a reader stands who has seen it.
     ///
     /// # Errors
     /// Its payload is not what was stored.
-    pub(crate) fn write(&self, several: bool, out: &mut Vec<u8>) -> Result<(), String> {
-        let Self { shard, epoch, lsn, event } = *self;
-        let mut head = String::from("{\"cursor\":\"");
-        if several {
-            let _ = write!(head, "{shard}:");
-        }
-        let _ = write!(head, "{epoch}-{lsn}\",\"lsn\":{lsn}");
+    pub(crate) fn write(&self, cursor: &Standing, several: bool, out: &mut Vec<u8>) -> Result<(), String> {
+        let Self { shard, lsn, event, .. } = *self;
+        let mut head = format!("{{\"cursor\":\"{cursor}\",\"lsn\":{lsn}");
         if several {
             let _ = write!(head, ",\"shard\":{shard}");
         }
@@ -277,7 +256,8 @@ mod tests {
             payload: &packed,
         };
         let mut line = Vec::new();
-        Seen { shard: 0, epoch: 3, lsn: 17, event }.write(false, &mut line).expect("whole");
+        let cursor = "3-17".parse().expect("a cursor");
+        Seen { shard: 0, epoch: 3, lsn: 17, event }.write(&cursor, false, &mut line).expect("whole");
         assert_eq!(
             String::from_utf8(line).expect("text"),
             r#"{"cursor":"3-17","lsn":17,"timestamp":"2023-11-14T22:13:20.000Z","event_type":"t","context_id":"c\n","event_id":17,"payload":{"b":{"$bytes":"aGk="},"f":1.0,"n":18446744073709551615}}"#

@@ -27,7 +27,9 @@ use super::shapes::{EventFilter, NewEvent, StoredEvents};
 use super::stream::Pieces;
 use super::{Server, Site};
 use crate::command::Host as _;
-use crate::events::{Cursor, Diverged, Follow, Found, Order, Place, Query, Shard, Shards, read_lines, scan};
+use crate::events::{
+    Cursor, Diverged, Follow, Found, Merge, Order, Query, Shard, Shards, Standing, Stored, read_lines,
+};
 
 /// Stores one event, or one a line: all of them, or nothing. Answers when the promise of the sync mode holds.
 #[utoipa::path(post, path = "/events", tag = "events",
@@ -46,20 +48,22 @@ pub(super) async fn store(State(site): State<Site>, request: Request) -> Result<
     let drafts = drafts.map_err(|why| Kind::BadRequest.says(format!("{why}. Nothing was stored")))?;
     let stored = engine.store_events(drafts).await?;
     let several = shards.count() > 1;
-    let cursor = |place: &Place| {
-        let epoch = stored.epochs[usize::from(place.shard)];
-        if several {
-            format!("{}:{epoch}-{}", place.shard, place.lsn)
-        } else {
-            format!("{epoch}-{}", place.lsn)
-        }
-    };
     Ok(Json::ok(StoredEvents {
         count: stored.places.len(),
         lsns: stored.places.iter().map(|place| place.lsn).collect(),
         shards: several.then(|| stored.places.iter().map(|place| place.shard).collect()),
-        cursor: stored.places.last().map(cursor).unwrap_or_default(),
+        cursor: behind(shards, &stored).to_string(),
     }))
+}
+
+/// Where a reader stands who has seen a batch, and in the other shards everything that was there then.
+fn behind(shards: &Shards, stored: &Stored) -> Standing {
+    let cursor = |(shard, epoch): (&Arc<Shard>, &u32)| {
+        let of_batch = stored.places.iter().filter(|place| place.shard == shard.number);
+        let last = of_batch.map(|place| place.lsn).max();
+        Cursor { epoch: *epoch, lsn: last.unwrap_or_else(|| shard.log.acknowledged().0.saturating_sub(1)) }
+    };
+    Standing::Each(shards.all().iter().zip(&stored.epochs).map(cursor).collect())
 }
 
 /// Events as NDJSON, the oldest first unless asked otherwise; each line has the cursor behind which to go on.
@@ -73,10 +77,7 @@ pub(super) async fn list(
     let shards = Arc::clone(engine.shards_or_refusal()?);
     let Parameters(parameters) = parameters?;
     let query = Query::read(&parameters, shards.count()).map_err(|why| Kind::BadRequest.says(why))?;
-    if let Some(cursor) = query.cursor {
-        check(&shards.all()[usize::from(cursor.shard)], cursor.at).await?;
-    }
-    let wanted = wanted(&shards, &query);
+    let wanted = places(&shards, &query, query.cursor.as_ref()).await?;
     let (to, from) = channel(PIECES);
     let several = shards.count() > 1;
     drop(tokio::task::spawn_blocking(move || send_all(&wanted, &query, several, to)));
@@ -104,7 +105,21 @@ pub(super) async fn tail(
         return Err(Kind::BadRequest.says("order: the tail comes as it is written, the oldest first"));
     }
     // What a client reconnects with is newer than what it first asked with.
-    let places = places(&shards, &query, resumed.or(named).as_deref()).await?;
+    let standing = resumed.or(named).filter(|text| !text.is_empty());
+    let standing = standing.map(|text| text.parse::<Standing>()).transpose();
+    let standing = standing.map_err(|why| Kind::BadRequest.says(format!("cursor: {why}")))?;
+    let places = places(&shards, &query, standing.as_ref()).await?;
+    let places: Vec<_> = places
+        .into_iter()
+        .map(|(shard, at)| {
+            let next = match at {
+                Some(at) => at.lsn + 1,
+                None if query.is_bounded => query.lsns.0.max(1),
+                None => shard.log.acknowledged().0,
+            };
+            (shard, next)
+        })
+        .collect();
     let (to, from) = channel(PIECES);
     let stop = engine.stopping();
     let limit = query.limit;
@@ -114,8 +129,8 @@ pub(super) async fn tail(
     Ok((head, Body::new(Pieces::new(from))).into_response())
 }
 
-/// Refuses a cursor whose epoch has been fenced off below it, or that is ahead of the log.
-async fn check(shard: &Arc<Shard>, cursor: Cursor) -> Result<(), Problem> {
+/// Refuses a cursor whose epoch has been fenced off below what was seen, or that is ahead of the log.
+async fn check(shard: &Arc<Shard>, cursor: Cursor, order: Order) -> Result<(), Problem> {
     let shard = Arc::clone(shard);
     let checked = tokio::task::spawn_blocking(move || {
         let newest = shard.epoch();
@@ -125,11 +140,16 @@ async fn check(shard: &Arc<Shard>, cursor: Cursor) -> Result<(), Problem> {
                 cursor.epoch
             )));
         }
+        // Backwards what counts lies below the cursor.
+        let kept = match order {
+            Order::OldestFirst => cursor,
+            Order::NewestFirst => Cursor { lsn: cursor.lsn.saturating_sub(1), ..cursor },
+        };
         let epochs = shard.epochs().map_err(|why| Kind::Internal.says(why))?;
-        let diverged = |diverged: Diverged| Kind::Diverged.says(diverged.to_string());
-        cursor.check(epochs.into_iter()).map_err(diverged)?;
+        let diverged = |found: Diverged| Kind::Diverged.says(Diverged { cursor, ..found }.to_string());
+        kept.check(epochs.into_iter()).map_err(diverged)?;
         let next = shard.log.next_lsn().0;
-        if cursor.lsn >= next {
+        if kept.lsn >= next {
             return Err(Kind::BadRequest
                 .says(format!("cursor {cursor} is ahead of the log, whose next LSN is {next}")));
         }
@@ -138,39 +158,39 @@ async fn check(shard: &Arc<Shard>, cursor: Cursor) -> Result<(), Problem> {
     checked.await.map_err(|panic| Kind::Internal.says(panic.to_string()))?
 }
 
-/// The shards to read, in order, and behind which LSN.
-fn wanted(shards: &Shards, query: &Query) -> Vec<(Arc<Shard>, Option<u64>)> {
-    let only = query.context.as_deref().map(|context| shards.of(context)).or(query.shard);
-    let mut wanted: Vec<(Arc<Shard>, Option<u64>)> =
-        shards.all().iter().map(|shard| (Arc::clone(shard), None)).collect();
-    if query.order == Order::NewestFirst {
-        wanted.reverse();
+/// The shards to read, in order, and behind which event.
+async fn places(
+    shards: &Shards,
+    query: &Query,
+    standing: Option<&Standing>,
+) -> Result<Vec<(Arc<Shard>, Option<Cursor>)>, Problem> {
+    let only = query.shard.or_else(|| query.context.as_deref().map(|context| shards.of(context)));
+    let cursors = standing.map(|standing| standing.places(only, shards.count())).transpose();
+    let cursors = cursors.map_err(|why| Kind::BadRequest.says(format!("cursor: {why}")))?;
+    let mut places = Vec::new();
+    for shard in shards.all().iter().filter(|shard| only.is_none_or(|only| only == shard.number)) {
+        let of = |(number, at): &(u16, Cursor)| (*number == shard.number).then_some(*at);
+        let at = cursors.iter().flatten().find_map(of);
+        if let Some(at) = at {
+            check(shard, at, query.order).await?;
+        }
+        places.push((Arc::clone(shard), at));
     }
-    if let Some(cursor) = query.cursor {
-        let at = wanted.iter().position(|(shard, _)| shard.number == cursor.shard).unwrap_or(0);
-        wanted.drain(..at);
-        wanted[0].1 = Some(cursor.at.lsn);
-    }
-    wanted.retain(|(shard, _)| only.is_none_or(|only| only == shard.number));
-    wanted
+    Ok(places)
 }
 
-fn send_all(shards: &[(Arc<Shard>, Option<u64>)], query: &Query, several: bool, to: Sender<Piece>) {
+fn send_all(shards: &[(Arc<Shard>, Option<Cursor>)], query: &Query, several: bool, to: Sender<Piece>) {
     let mut lines =
         Lines { bytes: Vec::new(), to, several, left: query.limit.unwrap_or(u64::MAX), failed: None };
     if lines.left == 0 {
         return;
     }
-    for (shard, after) in shards {
-        let flow = match scan(shard, query, *after, &mut |found| lines.take(&found)) {
-            Ok(flow) => flow,
-            Err(why) => {
-                lines.fail(&why);
-                ControlFlow::Break(())
-            }
-        };
-        if flow.is_break() {
-            break;
+    let mut events = Merge::new(shards, query, several);
+    loop {
+        match events.next() {
+            Ok(Some((found, standing))) if lines.take(&found, standing).is_continue() => {}
+            Ok(_) => break,
+            Err(why) => return lines.fail(&why),
         }
     }
     if let Some(why) = lines.failed.take() {
@@ -193,10 +213,10 @@ struct Lines {
 }
 
 impl Lines {
-    fn take(&mut self, found: &Found<'_>) -> ControlFlow<()> {
+    fn take(&mut self, found: &Found<'_>, standing: &Standing) -> ControlFlow<()> {
         match found {
             Found::Event(seen) => {
-                if let Err(why) = seen.write(self.several, &mut self.bytes) {
+                if let Err(why) = seen.write(standing, self.several, &mut self.bytes) {
                     self.failed = Some(format!("LSN {}: {why}", seen.lsn));
                     return ControlFlow::Break(());
                 }
@@ -230,6 +250,8 @@ impl Lines {
         self.bytes.extend(serde_json::json!({ "error": why }).to_string().as_bytes());
         self.bytes.push(b'\n');
         if self.flush().is_continue() {
+            // What is handed over in the same moment as the end would be dropped with the connection, and nobody would know why.
+            std::thread::sleep(PARTING);
             let _ = self.to.blocking_send(Err(std::io::Error::other(why.to_owned())));
         }
     }
@@ -241,45 +263,6 @@ fn gap(shard: u16, first: u64, last: u64) -> String {
         "reason": "these records were let go of, and it is not known that no event was among them",
     } })
     .to_string()
-}
-
-/// Where the tail begins in each shard.
-async fn places(
-    shards: &Shards,
-    query: &Query,
-    cursor: Option<&str>,
-) -> Result<Vec<(Arc<Shard>, u64)>, Problem> {
-    let only = query.context.as_deref().map(|context| shards.of(context)).or(query.shard);
-    let mut places = Vec::new();
-    let cursors = match cursor.filter(|cursor| !cursor.is_empty()) {
-        None => vec![None; shards.all().len()],
-        Some(text) => {
-            let parsed: Result<Vec<Cursor>, String> = text.split(',').map(str::parse).collect();
-            let parsed = parsed.map_err(|why| Kind::BadRequest.says(format!("cursor: {why}")))?;
-            if parsed.len() != shards.all().len() {
-                let text = format!(
-                    "cursor: the tail of {} shards has so many parts, joined by commas",
-                    shards.all().len()
-                );
-                return Err(Kind::BadRequest.says(text));
-            }
-            parsed.into_iter().map(Some).collect()
-        }
-    };
-    for (shard, cursor) in shards.all().iter().zip(cursors) {
-        let next = match cursor {
-            Some(cursor) => {
-                check(shard, cursor).await?;
-                cursor.lsn + 1
-            }
-            None if query.is_bounded => query.lsns.0.max(1),
-            None => shard.log.acknowledged().0,
-        };
-        if only.is_none_or(|only| only == shard.number) {
-            places.push((Arc::clone(shard), next));
-        }
-    }
-    Ok(places)
 }
 
 /// Sends what comes until the client or the server has gone.
@@ -338,7 +321,7 @@ fn send_new(
     left: &mut u64,
     to: &Sender<Piece>,
 ) -> Result<ControlFlow<()>, String> {
-    let mut places: Vec<(u16, u32, u64)> = follow.places().collect();
+    let mut places: Vec<(u16, Cursor)> = follow.places().collect();
     let mut failed = None;
     let flow = follow.read(&mut |found| {
         let mut text = Vec::new();
@@ -348,14 +331,14 @@ fn send_new(
             }
             Found::Event(seen) => {
                 for place in places.iter_mut().filter(|place| place.0 == seen.shard) {
-                    (place.1, place.2) = (seen.epoch, seen.lsn + 1);
+                    place.1 = Cursor { epoch: seen.epoch, lsn: seen.lsn };
                 }
-                let parts: Vec<String> = places
-                    .iter()
-                    .map(|(_, epoch, next)| format!("{epoch}-{}", next.saturating_sub(1)))
-                    .collect();
-                text.extend(format!("id: {}\ndata: ", parts.join(",")).as_bytes());
-                if let Err(why) = seen.write(several, &mut text) {
+                let standing = match places[..] {
+                    [(shard, at)] if several => Standing::Alone { shard, at },
+                    _ => Standing::Each(places.iter().map(|(_, at)| *at).collect()),
+                };
+                text.extend(format!("id: {standing}\ndata: ").as_bytes());
+                if let Err(why) = seen.write(&standing, several, &mut text) {
                     failed = Some(format!("LSN {}: {why}", seen.lsn));
                     return ControlFlow::Break(());
                 }
@@ -377,4 +360,6 @@ const LINES: [&str; 3] = ["application/x-ndjson", "application/jsonl", "applicat
 /// Pieces that wait for a client.
 const PIECES: usize = 4;
 const PIECE_BYTES: usize = 64 << 10;
+/// Between the last line and the end of an answer that is broken off: the line is on its way by then.
+const PARTING: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

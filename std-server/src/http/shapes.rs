@@ -78,7 +78,7 @@ pub(super) struct StoredEvents {
     /// Shard of each, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) shards: Option<Vec<u16>>,
-    /// The last one as a cursor.
+    /// Behind them: with several shards, in the others behind what was there then.
     pub(super) cursor: String,
 }
 
@@ -122,9 +122,10 @@ pub(super) struct EventFilter {
     /// At most so many.
     #[param(maximum = 18_446_744_073_709_551_615_u64)]
     limit: Option<u64>,
-    /// Behind this event: a line's `cursor`. For the tail, the `id` of the last one.
+    /// Behind what a reader has seen: a line's `cursor`, or the one of a stored batch. For the tail, the `id` of the last event.
+    /// With several shards it has a part for each, joined by commas.
     cursor: Option<String>,
-    /// Only this shard.
+    /// Only this shard. Without it all are read, as one row in order of timestamps.
     shard: Option<u16>,
 }
 
