@@ -222,8 +222,10 @@ fn what_is_damaged_misplaced_or_foreign_is_named() {
 #[test]
 fn archives_that_lie_are_refused() {
     let place = workplace();
-    let path = place.path().join("archived/shard-0").join(FIRST);
-    let content = zstd::decode_all(&fs::read(&path).unwrap()[..]).unwrap();
+    let first = place.path().join("archived/shard-0").join(FIRST);
+    let content = zstd::decode_all(&fs::read(first).unwrap()[..]).unwrap();
+    // A name that says nothing.
+    let path = place.path().join("lies.zst");
     let (_, from) = Prologue::decode(&content).unwrap();
     let head = |count: u8| {
         let mut head = vec![0x92, 0x99, 1, 0, 1, 0, 0, count, 0xa4];

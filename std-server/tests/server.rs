@@ -2,6 +2,8 @@
 
 #[path = "server/archives.rs"]
 mod archives;
+#[path = "server/crafted.rs"]
+mod crafted;
 #[path = "server/events.rs"]
 mod events;
 #[path = "server/http.rs"]

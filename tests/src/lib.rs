@@ -12,6 +12,7 @@
 pub mod boot;
 pub mod chance;
 pub mod coverage;
+pub mod crafted;
 pub mod device;
 pub mod exhaustive;
 pub mod history;

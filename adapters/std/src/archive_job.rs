@@ -21,6 +21,7 @@ use crate::archive::{
 use crate::log::Log;
 use crate::place::make_directory;
 use crate::reader::{ReadError, Record};
+use crate::repair::add_record;
 use crate::segments::SegmentInfo;
 
 /// Says which entries a record of the log is; one at least.
@@ -85,9 +86,7 @@ impl Log {
         let mut digester = Digester::default();
         let source = Source { log: self, segment, end: job.end, broken: RefCell::new(None) };
         source.each(pace, &mut |record| {
-            digester.update(&record.lsn.0.to_le_bytes());
-            digester.update(&(record.bytes.len() as u64).to_le_bytes());
-            digester.update(record.bytes);
+            add_record(&mut digester, record.lsn, record.bytes);
             Ok(())
         })?;
         let source_digest = digester.finish();

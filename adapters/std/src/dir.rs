@@ -134,6 +134,10 @@ impl Dir {
         &mut self.pretence
     }
 
+    pub(crate) fn pretence(&self) -> &Pretence {
+        &self.pretence
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -329,6 +333,8 @@ impl Dir {
                 }
             }
         }
+        let instead = self.pretence.instead.keys().copied();
+        found.extend(instead.filter(|name| matches!(name, Name::Segment(_))).map(Found::Ours));
         found.sort_by_key(|found| match found {
             Found::Ours(name) => (*name, PathBuf::new()),
             Found::Foreign(path) => (Name::Unfinished(u32::MAX), path.clone()),

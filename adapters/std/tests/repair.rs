@@ -151,7 +151,7 @@ fn what_is_kept_elsewhere_is_no_loss() {
     let directory = tempfile::tempdir().unwrap();
     let segment = covered(directory.path()).swap_remove(0);
     edit(&segment, |bytes| bytes[20_000] ^= 1);
-    let is_elsewhere = |log: LogId, (first, _): (Lsn, Lsn)| log == LogId(1) && first == Lsn(1);
+    let is_elsewhere = |_, log: LogId, (first, _): (Lsn, Lsn)| log == LogId(1) && first == Lsn(1);
     let look = Look { is_elsewhere: &is_elsewhere, ..Look::default() };
     Log::repair(options(directory.path()), &look, |found| {
         assert!(given_up(found).is_elsewhere);

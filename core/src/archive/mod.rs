@@ -142,7 +142,29 @@ const VERSION_1: u8 = 1;
 const MAGIC: &str = "strandline archive";
 
 /// In the header's map.
-const FIELDS: u16 = 21;
+const FIELDS: [&str; 21] = [
+    "magic",
+    "format",
+    "timeline",
+    "epoch",
+    "shard",
+    "log",
+    "entries",
+    "start_s",
+    "end_s",
+    "earliest_ms",
+    "latest_ms",
+    "first_lsn",
+    "last_lsn",
+    "largest",
+    "created_ms",
+    "prologue_crc",
+    "codec",
+    "level",
+    "store",
+    "digests",
+    "writer",
+];
 
 /// Open the content of our skippable frames.
 const HEADER_TAG: [u8; 4] = *b"SAhd";
@@ -295,7 +317,7 @@ impl<'h> Header<'h> {
     fn encode(&self, prologue_crc: u32, out: &mut [u8]) -> Option<usize> {
         let totals = &self.totals;
         let mut pack = Pack::new(out);
-        pack.map(FIELDS)?;
+        pack.map(u16::try_from(FIELDS.len()).ok()?)?;
         pack.field("magic")?.text(MAGIC)?;
         let numbers = [
             ("format", u64::from(FORMAT_VERSION)),
@@ -331,18 +353,24 @@ impl<'h> Header<'h> {
         let mut at = Unpack(map);
         let damaged = |_| Unreadable::Damaged;
         let Ok(Value::Map(fields)) = at.value() else { return Err(Unreadable::Damaged) };
-        let mut seen = 0;
+        let mut seen = [false; FIELDS.len()];
         let mut crc = 0;
         for _ in 0..fields {
             let name = at.text().map_err(damaged)?;
             let known = header.field(name, &mut at, &mut crc).map_err(damaged)?;
             match known {
-                Field::Known => seen += 1,
+                Field::Known => {
+                    let slot = FIELDS.iter().zip(&mut seen).find(|(field, _)| **field == name);
+                    // A field that stands twice would be read one way here and another way elsewhere.
+                    if slot.is_none_or(|(_, seen)| core::mem::replace(seen, true)) {
+                        return Err(Unreadable::Damaged);
+                    }
+                }
                 Field::Unknown => at.skip().map_err(damaged)?,
                 Field::Newer => return Err(Unreadable::Newer),
             }
         }
-        if seen != FIELDS || !at.0.is_empty() {
+        if seen.contains(&false) || !at.0.is_empty() {
             return Err(Unreadable::Damaged);
         }
         Ok((header, crc))

@@ -26,6 +26,7 @@ use crate::types::Lsn;
 pub const TAIL_BYTES: usize = zstd::SEEK_ROW + zstd::SEEK_FOOT;
 
 const CRC: usize = 4;
+const PROLOGUE_FRAME: usize = zstd::RAW_HEAD + zstd::BLOCK_HEAD + PROLOGUE + zstd::CHECKSUM;
 /// Of a frame: zstd makes incompressible content at most this much larger.
 const MAX_ENCODED: usize = MAX_BLOCK + MAX_BLOCK / 128 + 1024;
 const INDEX_HEAD: usize = zstd::SKIPPABLE_HEAD + INDEX_TAG.len() + 4 + 4;
@@ -128,6 +129,8 @@ impl<'w> Index<'w> {
 
     /// Compares the rows with each other, with the header and with the seek table, which is known to the byte.
     fn compare(self, tail: Tail, table: &[u8]) -> Option<Self> {
+        self.compare_sizes()?;
+        self.compare_totals()?;
         let rows = u32::try_from(self.blocks()).ok()?.checked_mul(2)?.checked_add(3)?;
         let bytes = usize::try_from(rows).ok()?.checked_mul(zstd::SEEK_ROW)? + zstd::SEEK_FOOT;
         let mut at = Take(table);
@@ -150,6 +153,31 @@ impl<'w> Index<'w> {
         let end = (at.array()?, at.array()?);
         let ends = end == (zstd::seek_row(tail.index, 0), zstd::seek_foot(rows)) && at.0.is_empty();
         (ends && next == tail.offset && entries == self.header.totals.entries).then_some(self)
+    }
+
+    /// The front is as large as what stands in it.
+    fn compare_sizes(&self) -> Option<()> {
+        let header = zstd::SKIPPABLE_HEAD + HEADER_TAG.len() + self.map.len() + CRC;
+        let is_right = |bytes: u32, wanted: usize| usize::try_from(bytes) == Ok(wanted);
+        (is_right(self.front.0, PROLOGUE_FRAME) && is_right(self.front.1, header)).then_some(())
+    }
+
+    /// The header says of LSNs and times what the rows say, as far as they can be known without the entries.
+    fn compare_totals(&self) -> Option<()> {
+        let totals = &self.header.totals;
+        let Some(first) = self.row(0) else { return (*totals == Totals::NONE).then_some(()) };
+        let (mut times, mut last, mut raw) = ((first.earliest, first.latest), first.first, 0);
+        for row in self.rows().filter(|row| row.entries > 0) {
+            if row.earliest > row.latest {
+                return None;
+            }
+            times = (times.0.min(row.earliest), times.1.max(row.latest));
+            (last, raw) = (row.first, raw.max(row.raw));
+        }
+        let lsns = totals.lsns.0 == first.first && last <= totals.lsns.1;
+        let fits = totals.largest <= usize::try_from(raw).ok()?;
+        let right = lsns && fits && totals.times == times && totals.timestamps.0 <= totals.timestamps.1;
+        right.then_some(())
     }
 
     /// Number of blocks.
@@ -241,15 +269,16 @@ impl BlockRow {
 /// Whether a block can be as large as its row says: no length drives an allocation before it is bounded.
 fn fits(row: &BlockRow) -> bool {
     let sizes = [row.raw, row.encoded, row.stamps].map(|bytes| bytes as usize);
-    sizes[0] <= MAX_BLOCK && sizes[1] <= MAX_ENCODED && sizes[2] <= MAX_BLOCK
+    let bounded = sizes[0] <= MAX_BLOCK && sizes[1] <= MAX_ENCODED && sizes[2] <= MAX_BLOCK;
+    // An entry takes some bytes, so that its block has fewer of them.
+    bounded && row.entries <= row.raw
 }
 
 /// Whether a file that does not end as an archive of ours begins as one: then it is damaged, and not SnelDB's. `window` is the
 /// first few hundred bytes.
 #[must_use]
 pub fn begins_as_ours(window: &[u8]) -> bool {
-    let prologue = zstd::RAW_HEAD + zstd::BLOCK_HEAD + PROLOGUE + zstd::CHECKSUM;
-    let mut at = Take(window.get(prologue..).unwrap_or_default());
+    let mut at = Take(window.get(PROLOGUE_FRAME..).unwrap_or_default());
     let magic = at.u32() == Some(zstd::SKIPPABLE);
     let _ = at.u32();
     magic && at.array() == Some(HEADER_TAG)
@@ -270,6 +299,19 @@ impl<'b> Block<'b> {
     #[must_use]
     pub fn decode_raw(&self, out: &mut [u8]) -> Option<usize> {
         zstd::decode_raw(self.frame, out)
+    }
+
+    /// The LSNs of its first and its last entry, which is not below the first, by its stamps. `None`: its stamps can't be.
+    #[must_use]
+    pub fn lsns(&self) -> Option<(Lsn, Lsn)> {
+        let mut stamps = self.stamps;
+        // The time that comes out is not looked at.
+        let first = stamps.stamp(0)?.lsn;
+        let mut last = first;
+        while stamps.left() > 0 {
+            last = stamps.stamp(0)?.lsn;
+        }
+        Some((first, last))
     }
 
     /// The entries of the block, whose content was decoded.

@@ -151,8 +151,20 @@ impl Batch {
         witness: &Witness,
         buffer: &mut [u8],
     ) -> Option<u32> {
+        let end = writer.geometry.align(self.end().offset) - self.place.position.offset;
+        self.close_at::<C>(writer, witness, end, buffer)
+    }
+
+    /// The same, padded to `end` bytes: a batch border that is not in front of what is in the batch, and less than 64 KiB behind it.
+    pub fn close_at<C: Checksum>(
+        &mut self,
+        writer: &Writer,
+        witness: &Witness,
+        end: u32,
+        buffer: &mut [u8],
+    ) -> Option<u32> {
         let geometry = writer.geometry;
-        let end = geometry.align(self.end().offset) - self.place.position.offset;
+        end.checked_sub(self.used).filter(|gap| *gap <= u32::from(u16::MAX))?;
         self.pad::<C>(self.used, end, self.next(), buffer)?;
         self.used = end;
         if self.mark_at > 0 {

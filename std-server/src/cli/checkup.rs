@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use strandline::repair::{Examination, Look};
-use strandline::{Log, LogId, Lsn, OpenError};
+use strandline::repair::{Examination, Look, Wanted};
+use strandline::{Log, LogId, Lsn, OpenError, StoreId};
 
 use super::progress::BytesBar;
 use crate::config::{Config, Loaded};
 use crate::engine::{archive_dir, options_of, places};
-use crate::events::{ArchiveDamage, Archived, Catalog, Row, archives_of};
+use crate::events::{ArchiveDamage, Archived, Catalog, Row, archives_of, records_of};
 
 /// One shard, read as a whole.
 #[derive(Debug)]
@@ -75,11 +75,12 @@ fn shard(config: &Config, number: u16, read: &Arc<AtomicU64>) -> Result<Shard, S
     let archives = archive_dir(config, number);
     let rows = Catalog::peek(&places(config, number).log);
     let range = |log: LogId| rows.get(&log.0).map(|row: &Row| (Lsn(row.first), Lsn(row.end)));
-    let archived = archives_of(number, &archives, range, |bytes| {
+    let mut archived = archives_of(number, &archives, range, |bytes| {
         read.fetch_add(bytes, Relaxed);
     })?;
     let found = look(config, number, &archived, read, |look| Log::examine(&options_of(config, number), look));
     let found = found.map_err(|error| error.to_string())?;
+    archived.keep_those_of(found.store);
     Ok(Shard { number, found, archived, archives })
 }
 
@@ -94,13 +95,23 @@ pub(super) fn look<T>(
     let rows = Catalog::peek(&places(config, number).log);
     let end_of =
         |log: LogId, first: Lsn| rows.get(&log.0).filter(|row| row.first == first.0).map(|row| Lsn(row.end));
-    let is_elsewhere = |log: LogId, (first, end): (Lsn, Lsn)| {
-        archived.intact.iter().any(|info| {
-            let lsns = info.extended.as_ref().map(|extended| extended.lsns);
-            info.log == log && lsns.is_some_and(|(from, last)| from == first && last.next() == end)
-        })
+    let is_elsewhere = |store: StoreId, log: LogId, (first, end): (Lsn, Lsn)| {
+        archived.intact.iter().filter(|info| info.log == log).filter_map(|info| info.extended.as_ref()).any(
+            |extended| extended.store == store && extended.lsns.0 == first && extended.lsns.1.next() == end,
+        )
     };
-    then(&Look { end_of: &end_of, is_elsewhere: &is_elsewhere, progress: Arc::clone(read) })
+    let records_of = |wanted: &Wanted| {
+        let intact = archived.intact.iter().filter(|info| info.log == wanted.log);
+        let damaged = archived.damaged.iter().find(|damage| damage.log == Some(wanted.log));
+        let found = intact.map(|info| records_of(&info.path, number, wanted)).reduce(Result::or);
+        found.or_else(|| damaged.map(|damage| Err(damage.why.clone())))
+    };
+    then(&Look {
+        end_of: &end_of,
+        is_elsewhere: &is_elsewhere,
+        records_of: &records_of,
+        progress: Arc::clone(read),
+    })
 }
 
 /// About how much there is to read.

@@ -175,13 +175,32 @@ impl Plan<'_> {
                 line("why", &about(damage));
                 self.print_loss(damage, true);
             }
-            Step::Discard { damage, segments } => {
+            Step::Restore { damage, segment, from } => {
+                heading(&format!("make segment {} again with the records of its archive", segment.log));
+                line("why", &damage.what());
+                if let Some(proof) = damage.proof() {
+                    line("proof", &proof);
+                }
+                line("segment", &about(segment));
+                line(
+                    "archive",
+                    &format!("{from} has exactly its records: their digest is the one that was archived"),
+                );
+                line("lost", "nothing");
+                if segment.path.exists() {
+                    line("kept", &format!("the damaged file, in {}", self.quarantine().display()));
+                }
+            }
+            Step::Discard { damage, not_restored, segments } => {
                 let place = damage.damage;
                 let end = place.announced.max(place.settled.lsn).max(place.lsn);
                 heading(&format!("discard every record from LSN {} on", place.lsn));
                 line("why", &damage.what());
                 if let Some(proof) = damage.proof() {
                     line("proof", &proof);
+                }
+                if let Some(why) = not_restored {
+                    line("archive", &format!("can't make the segment again: {why}"));
                 }
                 line("lost", &format!("{}; records before LSN {} stay", lsns((place.lsn, end)), place.lsn));
                 for damage in segments {
@@ -221,6 +240,9 @@ impl Plan<'_> {
     fn print_archive(&self, damage: &ArchiveDamage, heading: &mut dyn FnMut(&str)) {
         heading(&format!("put the archive {} aside", damage.path.display()));
         line("why", &damage.why);
+        if damage.is_foreign {
+            return line("lost", "nothing: it is not of this log");
+        }
         if self.shard.has_segment(damage) {
             let again = "is archived again by the next server in conservative mode";
             return line(
@@ -257,6 +279,11 @@ impl Plan<'_> {
         });
         for path in repaired.map_err(|error| error.to_string())? {
             println!("put aside  {}", path.display());
+        }
+        for step in &self.shard.found.steps {
+            if let Step::Restore { segment, .. } = step {
+                println!("made again {}", segment.path.display());
+            }
         }
         for path in aside.take() {
             println!("kept       {}", path.display());

@@ -64,6 +64,11 @@ fn print(shard: &Shard) {
     if let Some(error) = found.refusal.as_ref().or(found.blocked.as_ref()) {
         println!("REFUSED    {error}");
     }
+    for step in &found.steps {
+        if let Step::Restore { segment, from, .. } = step {
+            println!("restorable segment {} is whole in {from}: a repair loses nothing of it", segment.log);
+        }
+    }
     if let Some(start) = &found.start {
         if start.report.fresh {
             println!("empty: no server has finished a first start here");
@@ -214,6 +219,12 @@ fn described(shard: &Shard) -> Value {
         "log": found.start.as_ref().map(|start| log(&start.report)),
         "history": { "segments": found.history.0, "records": found.history.1 },
         "damaged_segments": given_up(shard).chain(&found.kept).map(segment).collect::<Vec<_>>(),
+        "restorable_segments": found.steps.iter().filter_map(|step| match step {
+            Step::Restore { segment: damage, from, .. } => Some(json!({
+                "file": path(&damage.path), "segment": damage.log.0, "archive": from,
+            })),
+            _ => None,
+        }).collect::<Vec<_>>(),
         "snapshots": found.snapshots.iter().map(|snapshot| json!({
             "number": snapshot.number, "base_lsn": snapshot.base.0, "keys": snapshot.items,
             "bytes": snapshot.bytes, "time_ms": snapshot.time.0,

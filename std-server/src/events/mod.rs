@@ -7,7 +7,7 @@
 //!  files of a stopped server ─► import.rs ─► shards.rs
 //!  in the background ─► keeper.rs ─► catalog.rs, archives, what is let go of ─► retention.rs, holds.rs
 //!                    └► scrub.rs: reads what is kept once more
-//!  repair ─► salvage.rs: what can be read of what is damaged
+//!  repair ─► salvage.rs: what can be read of what is damaged; restore.rs: a segment's records, from its archive
 //! ```
 //!
 //! An event's place is its shard and LSN. Contexts hash to shards, each of which is a log of its own; the keyspace is in shard 0.
@@ -23,6 +23,7 @@ mod line;
 mod merge;
 mod query;
 mod record;
+mod restore;
 mod retention;
 mod salvage;
 mod scan;
@@ -41,6 +42,7 @@ pub(crate) use self::line::{Draft, read as read_lines};
 pub(crate) use self::merge::Merge;
 pub(crate) use self::query::{Order, Query};
 pub use self::record::{Event, is_event};
+pub(crate) use self::restore::records_of;
 pub(crate) use self::retention::{Ground, Plan};
 pub(crate) use self::salvage::{
     ArchiveDamage, Archived, Owner, Tally, archives_of, salvage_archive, salvage_segment,

@@ -73,6 +73,8 @@ pub(crate) struct ArchiveDamage {
     pub(crate) lost: Vec<(Lsn, Lsn)>,
     /// Entries that can be read.
     pub(crate) entries: u64,
+    /// It is whole, and another's: of another shard or store.
+    pub(crate) is_foreign: bool,
 }
 
 /// The archives of one shard.
@@ -86,6 +88,23 @@ pub(crate) struct Archived {
     pub(crate) gaps: Vec<String>,
     /// Files that were put aside, with their sizes.
     pub(crate) quarantine: Vec<(PathBuf, u64)>,
+}
+
+impl Archived {
+    /// Archives that another store has written don't belong here. Those of SnelDB and of its logs are of no store.
+    pub(crate) fn keep_those_of(&mut self, store: StoreId) {
+        let foreign = |info: &mut ArchiveInfo| {
+            let of = info.extended.as_ref().map_or(store, |extended| extended.store);
+            of != store && of != StoreId::default() && store != StoreId::default()
+        };
+        for info in self.intact.extract_if(.., foreign) {
+            let (path, why) = (info.path.clone(), "it is of another store".to_owned());
+            let why = ArchiveError::Misplaced { path, why }.to_string();
+            let (path, log) = (info.path, Some(info.log));
+            let damage = ArchiveDamage { path, why, log, lost: Vec::new(), entries: 0, is_foreign: true };
+            self.damaged.push(damage);
+        }
+    }
 }
 
 /// Reads every archive of a shard in full; `range` says which LSNs a log had, where the archive itself does not. `read` hears of the bytes
@@ -108,7 +127,7 @@ pub(crate) fn archives_of(
         match checked {
             Ok(info) => archived.intact.push(info),
             Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Misplaced { .. })) => {
-                archived.damaged.push(damage_of(path, &error, &range));
+                archived.damaged.push(damage_of(shard, path, &error, &range));
             }
             Err(error) => archived.unreadable.push(error.to_string()),
         }
@@ -117,21 +136,26 @@ pub(crate) fn archives_of(
 }
 
 fn damage_of(
+    shard: u16,
     path: PathBuf,
     error: &ArchiveError,
     range: impl Fn(LogId) -> Option<(Lsn, Lsn)>,
 ) -> ArchiveDamage {
     let name = path.file_name().and_then(|name| archive::Name::parse(&name.to_string_lossy()));
     let log = name.map(|name| name.log);
-    let mut entries = 0;
+    let (mut entries, mut is_foreign) = (0, false);
     let blocks = Archive::open(&path).and_then(|archive| {
+        is_foreign = archive.info().shard != u64::from(shard);
+        if is_foreign {
+            return Ok(Vec::new());
+        }
         archive.read_intact(&mut |_| {
             entries += 1;
             Ok(())
         })
     });
     let lost = blocks.unwrap_or_else(|_| log.and_then(range).into_iter().collect());
-    ArchiveDamage { path, why: error.to_string(), log, lost, entries }
+    ArchiveDamage { path, why: error.to_string(), log, lost, entries, is_foreign }
 }
 
 /// Puts a damaged archive aside, and what can be read of it in its place. Returns where it is now.

@@ -56,8 +56,9 @@ impl Shard {
         let segments = self.log.segments();
         let mut sources: Vec<Source> =
             segments.iter().map(|segment| self.segment(segment, acknowledged)).collect();
+        let listed: Vec<u64> = segments.iter().map(|segment| segment.log.0).collect();
         for (path, known) in self.archives()? {
-            if !sources.iter().any(|source| source.log == known.log) {
+            if !listed.contains(&known.log) {
                 let Known { log, epoch, first, end } = known;
                 sources.push(Source { log, epoch, first, end, archive: Some(path) });
             }
@@ -74,7 +75,25 @@ impl Shard {
         }
         sources.retain(|source| source.first < source.end);
         sources.sort_by_key(|source| (source.first, source.log));
-        Ok(sources)
+        match sources.array_windows().find(|[one, other]| other.first < one.end) {
+            Some([one, other]) => Err(self.both_hold(one, other)),
+            None => Ok(sources),
+        }
+    }
+
+    /// Which of two sources is right can't be known: the log gives an LSN once in an epoch.
+    fn both_hold(&self, one: &Source, other: &Source) -> String {
+        let named = |source: &Source| match &source.archive {
+            Some(path) => path.display().to_string(),
+            None => format!("segment {}", source.log),
+        };
+        let last = one.end.min(other.end) - 1;
+        format!(
+            "{} and {} both hold LSN {} to {last}: one of them does not belong there",
+            named(one),
+            named(other),
+            other.first
+        )
     }
 
     fn segment(&self, segment: &SegmentInfo, acknowledged: u64) -> Source {
@@ -120,12 +139,19 @@ impl Shard {
             .extended
             .as_ref()
             .filter(|extended| extended.store == identity.store && extended.timeline == identity.timeline);
-        Ok(ours.map(|extended| Known {
-            log: info.log.0,
-            epoch: extended.epoch.0,
-            first: extended.lsns.0.0,
-            end: extended.lsns.1.0 + 1,
-        }))
+        let Some(extended) = ours else { return Ok(None) };
+        info.in_place().map_err(|error| error.to_string())?;
+        if info.shard != u64::from(self.number) {
+            let path = path.display();
+            return Err(format!("{path} is of shard {}, not of shard {}", info.shard, self.number));
+        }
+        if extended.epoch > identity.epoch {
+            let path = path.display();
+            return Err(format!("{path} is of epoch {}, which has not begun", extended.epoch));
+        }
+        let (first, last) = (extended.lsns.0.0, extended.lsns.1);
+        let end = if info.entries == 0 { first } else { last.next().0 };
+        Ok(Some(Known { log: info.log.0, epoch: extended.epoch.0, first, end }))
     }
 
     /// The first LSN of each epoch that is known: of segments, archives and what is gone.

@@ -4,6 +4,7 @@
 //!  durable.rs    cases 1–3      acknowledged means kept, in every mode
 //!  damage.rs     cases 4–7      torn, flipped, cut, missing, absurd and newer files
 //!  repair.rs                    verify, repair and scrub over every kind of damage
+//!  restore.rs                   segments made again from their archives
 //!  snapshots.rs  cases 8, 9, 13, 14
 //!  exact.rs      cases 10, 11   expiry and every kind of write come back as they were
 //!  faults.rs     cases 12, 22   a full, a failing and a slow disk
@@ -34,6 +35,7 @@ mod faults;
 mod history;
 mod overload;
 mod repair;
+mod restore;
 mod snapshots;
 mod stop;
 mod support;

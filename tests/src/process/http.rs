@@ -29,6 +29,16 @@ pub fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> io:
     Client::connect(address)?.request(method, path, body)
 }
 
+/// Sends bytes as they are, and reads one answer to its end.
+///
+/// # Errors
+/// Nobody listens there, or the connection ended.
+pub fn exchange(address: SocketAddr, text: &str) -> io::Result<Answer> {
+    let mut client = Client::connect(address)?;
+    client.send(text.as_bytes())?;
+    client.receive()
+}
+
 impl Client {
     /// Connects.
     ///

@@ -72,22 +72,13 @@ pub struct Survey {
 pub fn survey(directory: &Path) -> Result<Survey, ArchiveError> {
     let (found, foreign) = sorted(directory)?;
     let mut survey = Survey { foreign, ..Survey::default() };
-    for (name, path) in found {
-        match Archive::open(&path).and_then(|archive| belongs(&name, archive.info()).map(|()| archive)) {
+    for (_, path) in found {
+        match Archive::open(&path).and_then(|archive| archive.info().in_place().map(|()| archive)) {
             Ok(archive) => survey.archives.push(archive.info().clone()),
             Err(error) => survey.damaged.push((path, error)),
         }
     }
     Ok(survey)
-}
-
-/// Whether an archive says what its name says.
-fn belongs(name: &Name, info: &ArchiveInfo) -> Result<(), ArchiveError> {
-    let inside = Name { log: info.log, timestamps: info.timestamps };
-    if inside == *name {
-        return Ok(());
-    }
-    Err(ArchiveError::Misplaced { path: info.path.clone(), why: format!("it is {inside}") })
 }
 
 impl Survey {

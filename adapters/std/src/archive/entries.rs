@@ -256,11 +256,14 @@ impl Blocks {
             Codec::Zstd => self.decompressor.decompress_to_buffer(block.frame, &mut self.content[..]).ok(),
         };
         let bytes = decoded.ok_or_else(|| bad(Unreadable::Damaged))?;
+        // Nothing is handed over under an LSN that is another block's.
+        let last = self.rows.get(number + 1).map_or(self.totals.lsns.1, |next| next.first);
+        if block.lsns().is_none_or(|(first, until)| first != row.first || until > last) {
+            return Err(bad(Unreadable::Damaged));
+        }
         for entry in block.entries::<HardwareCheck>(&self.content[..bytes]).map_err(bad)? {
             let entry = entry.map_err(bad)?;
-            if self.range == Range::ALL {
-                self.audit.count(&row, &entry).map_err(bad)?;
-            }
+            self.audit.count(&row, &entry).map_err(bad)?;
             if self.range.holds(&entry) {
                 take(&entry)?;
             }
@@ -345,7 +348,11 @@ impl Stream {
         self.window.drain(..self.start);
         self.start = 0;
         let more = (&mut self.decoder).take(BLOCK_BYTES as u64).read_to_end(&mut self.window);
-        let bytes = more.map_err(|error| self.bytes.damaged(format!("it can't be decompressed: {error}")))?;
+        let bytes = more.map_err(|source| match source.raw_os_error() {
+            // What the device does not give is not damage.
+            Some(_) => ArchiveError::Io { what: "read", path: self.bytes.path.clone(), source },
+            None => self.bytes.damaged(format!("it can't be decompressed: {source}")),
+        })?;
         Ok(bytes > 0)
     }
 

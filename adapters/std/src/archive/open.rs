@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use strandline_core::archive::entry::Entry;
 use strandline_core::archive::reader::{Index, TAIL_BYTES, Tail, begins_as_ours};
-use strandline_core::archive::{Codec, Header, Prologue, Unreadable};
+use strandline_core::archive::{Codec, Header, Name, Prologue, Unreadable};
 use strandline_core::types::{Epoch, LogId, Lsn, Millis, StoreId, Timeline};
 
 use super::entries::{Blocks, Source, Stream};
@@ -47,6 +47,29 @@ pub struct ArchiveInfo {
     pub created: Millis,
     /// What only our archives say; `None` for one of SnelDB.
     pub extended: Option<Extended>,
+}
+
+impl ArchiveInfo {
+    /// Whether it says what its place says: the name, if that is one of an archive, and the directory, if that is a shard's.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Misplaced`].
+    pub fn in_place(&self) -> Result<(), ArchiveError> {
+        let misplaced = |why| Err(ArchiveError::Misplaced { path: self.path.clone(), why });
+        let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+        let inside = Name { log: self.log, timestamps: self.timestamps };
+        let named = self.path.file_name().and_then(|name| Name::parse(&text(name)));
+        if named.is_some_and(|named| named != inside) {
+            return misplaced(format!("it is {inside}"));
+        }
+        let directory = self.path.parent().and_then(Path::file_name).map(text).unwrap_or_default();
+        match directory.strip_prefix("shard-").and_then(|shard| shard.parse::<u64>().ok()) {
+            Some(shard) if shard != self.shard => {
+                misplaced(format!("it is of shard {}, not of shard {shard}", self.shard))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What an archive of SnelDB has no place for.

@@ -9,7 +9,7 @@ use strandline_core::manifest::MANIFEST_EXTENTS;
 use strandline_core::recovery::{Options as CoreOptions, Scope};
 use strandline_core::types::{Lsn, StoreId};
 
-use super::manifest::publish;
+use super::manifest::{publish, write_unfinished};
 use super::{Examination, Examiner, Look, Step};
 use crate::dir::Dir;
 use crate::error::OpenError;
@@ -114,6 +114,10 @@ fn carry_out(
                     linked.push(damage.path.clone());
                 }
             }
+            Step::Restore { segment, from, .. } => {
+                let Some((name, bytes)) = made_again(examiner, &dir, &segment.path) else { continue };
+                aside.extend(replace(&dir, name, bytes, from)?);
+            }
             Step::Discard { .. } => {}
         }
     }
@@ -125,6 +129,31 @@ fn carry_out(
         fs::remove_file(&path).map_err(|error| failed(&path, error))?;
     }
     sync_places(&dir).map_err(|error| failed(&dir.places().log, error))?;
+    Ok(aside)
+}
+
+/// The bytes of a segment that is made again.
+fn made_again<'e>(examiner: &'e Examiner<'_>, dir: &Dir, path: &Path) -> Option<(Name, &'e [u8])> {
+    let made = examiner.dir.pretence().instead.iter().find(|(name, _)| dir.path(**name) == *path)?;
+    Some((*made.0, made.1))
+}
+
+/// Puts a segment that was made again in its place; what was there, and a note about it, are in `quarantine/` before that.
+fn replace(dir: &Dir, name: Name, bytes: &[u8], from: &str) -> Result<Option<PathBuf>, OpenError> {
+    let path = dir.path(name);
+    let failed =
+        |error: io::Error| OpenError::Refused(format!("{} can't be made again: {error}", path.display()));
+    let unfinished = write_unfinished(&path, bytes).map_err(failed)?;
+    let aside = if path.exists() { Some(dir.link_aside(&path)?) } else { None };
+    if let Some(aside) = &aside {
+        let note =
+            format!("{} was made again with the records of {from}; nothing was lost\n", path.display());
+        let named = aside.with_added_extension("note");
+        fs::write(&named, note).and_then(|()| File::open(&named)?.sync_all()).map_err(failed)?;
+    }
+    sync_places(dir).map_err(failed)?;
+    fs::rename(&unfinished, &path).map_err(failed)?;
+    sync_places(dir).map_err(failed)?;
     Ok(aside)
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use strandline_core::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
 use strandline_core::geometry::Geometry;
@@ -255,11 +255,16 @@ pub(super) fn merged<'r>(runs: impl Iterator<Item = &'r [(Lsn, Lsn)]>) -> Vec<(L
 /// Puts a manifest file in its place, durably.
 pub(super) fn publish(dir: &Dir, extent: u32, bytes: &[u8]) -> std::io::Result<()> {
     let path = dir.path(Name::Manifest(extent));
+    fs::rename(write_unfinished(&path, bytes)?, &path)?;
+    File::open(&dir.places().log)?.sync_all()
+}
+
+/// Writes and syncs a file under a temporary name beside `path`, and returns that name.
+pub(super) fn write_unfinished(path: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
     let unfinished = path.with_extension("tmp");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    File::open(&dir.places().log)?.sync_all()
+    Ok(unfinished)
 }

@@ -13,7 +13,8 @@
 //! |---|---|---|
 //! | a file that is not the store's | it is put aside | nothing |
 //! | no manifest, or one that was rolled back | it is made again from the headers of segments and snapshots | what it alone knew |
-//! | settled records that a start needs are damaged or missing | everything from there on is discarded | these records |
+//! | settled records that a start needs are damaged or missing, and an archive has their segment | the segment is made again | nothing |
+//! | the same without an archive | everything from there on is discarded | these records |
 //! | a snapshot that can't be loaded | it is put aside | nothing: an older one and the log say the same |
 //! | a segment that no start needs is damaged or missing | it is put aside | the records that can't be read |
 //!
@@ -24,6 +25,7 @@
 
 mod apply;
 mod manifest;
+mod restore;
 mod segment;
 
 use core::sync::atomic::AtomicU64;
@@ -36,6 +38,10 @@ use strandline_core::recovery::{Damage, Options as CoreOptions, Refusal};
 use strandline_core::snapshot::reader::Unusable;
 use strandline_core::types::{Epoch, Extent, LogId, Lsn, Revision, Settled, StoreId, Timeline};
 
+use self::restore::Target;
+pub(crate) use self::restore::add_record;
+pub use self::restore::{Kept, KeptRecord, Wanted};
+use self::segment::Checked;
 pub use self::segment::{SegmentDamage, Why};
 use crate::dir::Dir;
 use crate::error::{CorruptReport, OpenError};
@@ -49,15 +55,24 @@ pub struct Look<'l> {
     /// Where the records of a segment end, by its number and first LSN, if that is known from elsewhere. Otherwise it is where
     /// the next listed one begins.
     pub end_of: &'l dyn Fn(LogId, Lsn) -> Option<Lsn>,
-    /// Whether all records of a segment, from its first LSN to before its end, are kept elsewhere: in an archive that reads back.
-    pub is_elsewhere: &'l dyn Fn(LogId, (Lsn, Lsn)) -> bool,
+    /// Whether all records of a segment of this store, from its first LSN to before its end, are kept elsewhere: in an archive that
+    /// reads back.
+    pub is_elsewhere: &'l dyn Fn(StoreId, LogId, (Lsn, Lsn)) -> bool,
+    /// All records of a segment, from an archive of this store that reads back. `None`: there is no archive of it; an error: it can't be
+    /// used, and why.
+    pub records_of: &'l dyn Fn(&Wanted) -> Option<Result<Kept, String>>,
     /// Bytes that have been read.
     pub progress: Arc<AtomicU64>,
 }
 
 impl Default for Look<'_> {
     fn default() -> Self {
-        Self { end_of: &|_, _| None, is_elsewhere: &|_, _| false, progress: Arc::default() }
+        Self {
+            end_of: &|_, _| None,
+            is_elsewhere: &|_, _, _| false,
+            records_of: &|_| None,
+            progress: Arc::default(),
+        }
     }
 }
 
@@ -98,10 +113,21 @@ pub enum Step {
     },
     /// A damaged segment that no start needs goes to `quarantine/`.
     GiveUp(SegmentDamage),
+    /// A damaged segment that a start needs is made again with the records of its archive. Nothing is lost.
+    Restore {
+        /// Where, and the proof that something was there.
+        damage: Box<CorruptReport>,
+        /// The segment.
+        segment: SegmentDamage,
+        /// Where its records come from.
+        from: String,
+    },
     /// Every record from an LSN on is discarded.
     Discard {
         /// Where, what is lost, and the proof.
         damage: Box<CorruptReport>,
+        /// Why the segment is not made again from its archive, if there is one.
+        not_restored: Option<String>,
         /// The segments that go, the damaged one first.
         segments: Vec<SegmentDamage>,
     },
@@ -164,12 +190,22 @@ pub(crate) struct Examiner<'l> {
     pub(crate) manifest: Option<Manifest<Owned>>,
     /// The newest revision that is known to have been durable, once the manifest is to be made again.
     named: Option<Revision>,
+    /// Why the archive of the segment that is damaged is of no use.
+    not_restored: Option<String>,
 }
 
 impl<'l> Examiner<'l> {
     pub(crate) fn new(mut dir: Dir, options: CoreOptions, look: &'l Look<'l>) -> Self {
         dir.count_reads(Arc::clone(&look.progress));
-        Self { dir, options, look, found: Examination::default(), manifest: None, named: None }
+        Self {
+            dir,
+            options,
+            look,
+            found: Examination::default(),
+            manifest: None,
+            named: None,
+            not_restored: None,
+        }
     }
 
     /// Rehearses starts until one succeeds or nothing goes past its refusal, then looks at the rest.
@@ -216,7 +252,9 @@ impl<'l> Examiner<'l> {
         let why = || Stop::Refused(refusal).explain(&self.dir, None).to_string();
         match refusal {
             Refusal::Corrupt(damage) if self.options.discard_from.is_none() => {
-                self.discard(damage, manifest);
+                if !self.restore(damage, manifest) {
+                    self.discard(damage, manifest);
+                }
                 true
             }
             Refusal::Stray { extent } => {
@@ -250,7 +288,83 @@ impl<'l> Examiner<'l> {
         let segments = self.discarded(&damage, manifest);
         let damage = Box::new(CorruptReport { file, damage, wanted: None });
         self.options.discard_from = Some(damage.damage.lsn);
-        self.found.steps.push(Step::Discard { damage, segments });
+        let not_restored = self.not_restored.take();
+        self.found.steps.push(Step::Discard { damage, not_restored, segments });
+    }
+
+    /// Pretends that a damaged segment is what its archive has of it; whether that goes past the damage.
+    fn restore(&mut self, damage: Damage, manifest: &Manifest<Owned>) -> bool {
+        self.not_restored = None;
+        for (segment, end) in self.suspects(&damage, manifest) {
+            let wanted = Wanted {
+                store: manifest.store,
+                timeline: manifest.head.timeline,
+                epoch: segment.epoch,
+                log: segment.log,
+                lsns: (segment.fence, end),
+            };
+            let kept = match (self.look.records_of)(&wanted) {
+                None => continue,
+                Some(Ok(kept)) => kept,
+                Some(Err(why)) => {
+                    self.not_restored.get_or_insert(why);
+                    continue;
+                }
+            };
+            match self.made(&segment, end, &kept, &damage, manifest) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    let found = self.check(manifest.store, &segment, end, &mut |_| {});
+                    let Ok(Checked { damage: found, .. }) = found else { return false };
+                    self.dir.pretence_mut().instead.insert(Name::Segment(segment.extent), bytes);
+                    let file = damage.extent.map(|extent: Extent| self.dir.path(Name::of(extent)));
+                    let damage = Box::new(CorruptReport { file, damage, wanted: None });
+                    self.found.steps.push(Step::Restore { damage, segment: found, from: kept.from });
+                    return true;
+                }
+                Err(why) => drop(self.not_restored.get_or_insert(why)),
+            }
+        }
+        false
+    }
+
+    /// The segment in which damage was found and the next one, which may not be there at all or have lost its header: each with its
+    /// fence, and the LSN behind its last record, where these are known.
+    fn suspects(&self, damage: &Damage, manifest: &Manifest<Owned>) -> Vec<(Segment, Lsn)> {
+        let segments: &[Segment] = manifest.segments.as_slice();
+        let is_it = |segment: &Segment| match damage.extent {
+            Some(extent) => segment.extent == extent.number,
+            None => segment.log == damage.position.log,
+        };
+        let Some(at) = segments.iter().position(is_it) else { return Vec::new() };
+        let known = |at: usize| {
+            let segment = segments.get(at)?;
+            let fence = if segment.fence == Lsn::UNKNOWN { damage.lsn } else { segment.fence };
+            let next = segments.get(at + 1).map(|next| next.fence).filter(|fence| *fence != Lsn::UNKNOWN);
+            let end = (self.look.end_of)(segment.log, fence).or(next)?;
+            next.is_none_or(|next| end <= next).then_some((Segment { fence, ..*segment }, end))
+        };
+        [at, at + 1].into_iter().filter_map(known).collect()
+    }
+
+    /// The bytes of a segment with the records of its archive; `None` if nothing of it is damaged.
+    fn made(
+        &self,
+        segment: &Segment,
+        end: Lsn,
+        kept: &Kept,
+        damage: &Damage,
+        manifest: &Manifest<Owned>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        let named = |snapshot: &Snapshot| Settled { position: snapshot.position, lsn: snapshot.base };
+        let snapshots: &[Snapshot] = manifest.snapshots.as_slice();
+        let anchors: Vec<Settled> = snapshots.iter().map(named).chain([damage.settled]).collect();
+        let target = Target { store: manifest.store, segment: *segment, end, anchors: &anchors };
+        let mut old = vec![0; segment.geometry.extent_bytes as usize];
+        let read = self.dir.read(Name::Segment(segment.extent), 0, &mut old);
+        old.truncate(read.map_err(|error| error.to_string())?);
+        let made = target.make(&old, kept).map_err(|why| format!("{}: {why}", kept.from))?;
+        Ok(Some(made).filter(|made| *made != old))
     }
 
     /// Reads back every snapshot that the start did not load.
@@ -307,7 +421,7 @@ impl<'l> Examiner<'l> {
         let checks = self.check_segments(manifest.store, &segments, base)?;
         self.found.history = (checks.count, checks.records);
         for mut damage in checks.damaged {
-            damage.is_elsewhere = (self.look.is_elsewhere)(damage.log, damage.lsns);
+            damage.is_elsewhere = (self.look.is_elsewhere)(manifest.store, damage.log, damage.lsns);
             if damage.log == base.position.log {
                 self.found.kept.push(damage);
                 continue;

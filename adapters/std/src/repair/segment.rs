@@ -189,7 +189,7 @@ impl Examiner<'_> {
     }
 
     /// Reads one segment.
-    fn check(
+    pub(super) fn check(
         &self,
         store: StoreId,
         segment: &Segment,
@@ -252,7 +252,8 @@ impl Examiner<'_> {
             let next = behind.iter().map(|next| next.fence).find(|fence| *fence != Lsn::UNKNOWN);
             let end = next.into_iter().chain(fence).min().unwrap_or(damage.announced).max(damage.lsn);
             let Ok(mut found) = self.check(manifest.store, segment, end, &mut |_| {}) else { continue };
-            found.damage.is_elsewhere = (self.look.is_elsewhere)(segment.log, found.damage.lsns);
+            found.damage.is_elsewhere =
+                (self.look.is_elsewhere)(manifest.store, segment.log, found.damage.lsns);
             // Records in front of the damage stay.
             let from = damage.lsn.max(first.min(end));
             found.damage.lsns.0 = from;
@@ -270,7 +271,7 @@ impl Examiner<'_> {
     }
 }
 
-struct Checked {
-    damage: SegmentDamage,
+pub(super) struct Checked {
+    pub(super) damage: SegmentDamage,
     ended: Option<Lsn>,
 }

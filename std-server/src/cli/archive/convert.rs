@@ -6,12 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use strandline::archive::{self, Archive, Chain, Digest, Entry, Header, Range, Stamp, list};
+use strandline::archive::{self, Chain, Digest, Entry, Header, Range, Stamp, list};
 use strandline::{Lsn, Millis};
 
 use super::places::Places;
 use super::take::WRITER;
-use super::words::{file_bytes, name, size};
+use super::words::{file_bytes, name, opened, size};
 use super::{Exit, Failure, Writing};
 
 pub(super) fn run(places: &Places, from: &Path, to: &Path, how: &Writing) -> Result<Exit, Failure> {
@@ -31,7 +31,7 @@ pub(super) fn run(places: &Places, from: &Path, to: &Path, how: &Writing) -> Res
 }
 
 fn convert(path: &Path, to: &Path, writing: archive::Writing) -> Result<PathBuf, Failure> {
-    let archive = Archive::open(path)?;
+    let archive = opened(path)?;
     let info = archive.info();
     let chain = Chain::before(to, info.log)?;
     let last =

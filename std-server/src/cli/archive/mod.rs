@@ -310,6 +310,8 @@ const SEEN_ENOUGH: &str = "the reader of the output has seen enough";
 fn output_error(error: &io::Error) -> ArchiveError {
     match error.kind() {
         io::ErrorKind::BrokenPipe => ArchiveError::Other(SEEN_ENOUGH.into()),
+        // Of an entry that can't be written, not of what it is written to.
+        io::ErrorKind::InvalidData => ArchiveError::Other(error.to_string()),
         _ => ArchiveError::Other(format!("cannot write the output: {error}")),
     }
 }

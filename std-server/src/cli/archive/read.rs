@@ -2,11 +2,12 @@
 
 use std::io::{self, BufWriter, Write};
 
+use strandline::archive::Entry;
 use strandline::archive::json::JsonEntry;
-use strandline::archive::{Archive, Entry};
 
 use super::places::Places;
 use super::select::Select;
+use super::words::opened;
 use super::{Exit, Failure, Target, output_error};
 
 pub(super) fn cat(places: &Places, targets: &[Target], select: &Select) -> Result<Exit, Failure> {
@@ -59,7 +60,7 @@ fn each(
 ) -> Result<(), Failure> {
     for target in targets {
         for path in places.archives(target)? {
-            Archive::open(&path)?.read(select.range(), |entry| {
+            opened(&path)?.read(select.range(), |entry| {
                 if select.holds(entry) { take(entry).map_err(|error| output_error(&error)) } else { Ok(()) }
             })?;
         }

@@ -153,7 +153,7 @@ impl Source {
             }),
             Kind::Archive => {
                 let archive = Archive::open(&self.path)?;
-                belongs(&archive)?;
+                archive.info().in_place()?;
                 let mut number = 0;
                 archive.read(Range::ALL, |entry| {
                     number += 1;
@@ -161,23 +161,6 @@ impl Source {
                 })
             }
         }
-    }
-}
-
-/// Whether an archive is what its name and its directory say.
-fn belongs(archive: &Archive) -> Result<(), ArchiveError> {
-    let info = archive.info();
-    let inside = Name { log: info.log, timestamps: info.timestamps };
-    let named = info.path.file_name().and_then(|name| Name::parse(&name.to_string_lossy()));
-    let misplaced = |why| Err(ArchiveError::Misplaced { path: info.path.clone(), why });
-    if named.is_some_and(|named| named != inside) {
-        return misplaced(format!("it is {inside}"));
-    }
-    match info.path.parent().and_then(shard_of) {
-        Some(shard) if shard != info.shard => {
-            misplaced(format!("it is of shard {}, not of shard {shard}", info.shard))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -113,6 +113,7 @@ impl Findings {
 
 fn verified(path: &Path, level: Level) -> Result<Archive, ArchiveError> {
     let archive = Archive::open(path)?;
+    archive.info().in_place()?;
     let bar = progress::bar(archive.info().entries);
     let verified = archive.verify_with(level, |entries| {
         if entries % 4096 == 0 {

@@ -207,7 +207,9 @@ pub(super) fn opened(path: &Path) -> Result<Archive, Failure> {
     if !path.exists() {
         return Err(Failure::new(Exit::NotFound, format!("Archive not found: {}", path.display())));
     }
-    Ok(Archive::open(path)?)
+    let archive = Archive::open(path)?;
+    archive.info().in_place()?;
+    Ok(archive)
 }
 
 /// What an archive says of itself, as JSON.
