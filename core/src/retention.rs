@@ -228,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_of_archives_is_the_base_of_the_second_newest_snapshot() {
+        let of = |base| Snapshot { base: Lsn(base), ..Snapshot::default() };
+        assert_eq!(Rules::floor_of(&[of(3), of(5), of(9)]), Lsn(5));
+        assert_eq!([Rules::floor_of(&[of(9)]), Rules::floor_of(&[])], [Lsn(0); 2], "everything is needed");
+    }
+
+    #[test]
     fn a_hold_keeps_it_and_all_later_ones() {
         let policy = Policy { keep_snapshots: 7, hold: Some(LogId(3)) };
         let snapshots = [snapshot(5), snapshot(9)];
