@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -138,6 +138,11 @@ impl Dir {
         &self.pretence
     }
 
+    /// Whether other bytes are read instead of this file's.
+    pub(crate) fn is_replaced(&self, name: Name) -> bool {
+        self.pretence.instead.contains_key(&name)
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -191,12 +196,16 @@ impl Dir {
     /// is looked up again.
     fn look_up(&self, name: Name, file: &File) -> io::Result<()> {
         let mut seen = self.seen.lock();
-        if seen.elapsed() < LOOKED_UP {
+        if !matches!(name, Name::Segment(_)) || seen.elapsed() < LOOKED_UP {
             return Ok(());
         }
         *seen = Instant::now();
+        drop(seen);
+        let written = file.metadata()?;
+        let which = |found: &Metadata| (found.dev(), found.ino());
         // Not every file system counts links.
-        if file.metadata()?.nlink() == 0 && !self.path(name).exists() {
+        let is_there = || fs::metadata(self.path(name)).is_ok_and(|found| which(&found) == which(&written));
+        if written.nlink() == 0 && !is_there() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written"));
         }
         Ok(())
@@ -244,6 +253,11 @@ impl Dir {
     pub(crate) fn len(&self, name: Name) -> Result<u64, StepError> {
         let len = self.file(name).and_then(|file| file.metadata()).map(|metadata| metadata.len());
         len.map_err(|source| StepError { what: "read", path: self.path(name), source })
+    }
+
+    /// A handle of the reader's own, which stays valid when the file is removed: those that are kept are for whoever writes.
+    pub(crate) fn open_to_read(&self, name: Name) -> io::Result<Arc<File>> {
+        File::open(self.path(name)).map(Arc::new)
     }
 
     /// A handle that stays valid when the file is removed.

@@ -232,7 +232,7 @@ fn find(log: &Log, lsn: Lsn) -> Result<(Segment, Option<Lsn>), ReadError> {
 
 fn open(log: &Log, segment: &Segment) -> io::Result<(Arc<File>, Reader)> {
     let shared = log.shared();
-    let file = shared.dir.file(Name::Segment(segment.extent))?;
+    let file = shared.dir.open_to_read(Name::Segment(segment.extent))?;
     let store = shared.state.lock().store.store_id();
     let from = Position { log: segment.log, offset: batch_start(segment.geometry) };
     Ok((file, Reader::new::<HardwareCheck>(store, segment.epoch, from, segment.fence, segment.geometry)))

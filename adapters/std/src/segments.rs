@@ -162,7 +162,7 @@ impl Log {
             (found.copied(), state.store.store_id())
         };
         let segment = segment.ok_or(ReadError::Released { wanted: end, oldest: end })?;
-        let file = shared.dir.file(Name::Segment(segment.extent))?;
+        let file = shared.dir.open_to_read(Name::Segment(segment.extent))?;
         Ok(SegmentReader { _held: Some(held), ..SegmentReader::over(file, store, &segment, end) })
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use strandline::repair::{Examination, Look, Wanted};
+use strandline::repair::{Examination, Look, Unkept, Wanted};
 use strandline::{Log, LogId, Lsn, OpenError, StoreId};
 
 use super::progress::BytesBar;
@@ -93,8 +93,7 @@ pub(super) fn look<T>(
     then: impl FnOnce(&Look<'_>) -> T,
 ) -> T {
     let rows = Catalog::peek(&places(config, number).log);
-    let end_of =
-        |log: LogId, first: Lsn| rows.get(&log.0).filter(|row| row.first == first.0).map(|row| Lsn(row.end));
+    let range_of = |log: LogId| rows.get(&log.0).map(|row| (Lsn(row.first), Lsn(row.end)));
     let is_elsewhere = |store: StoreId, log: LogId, (first, end): (Lsn, Lsn)| {
         archived.intact.iter().filter(|info| info.log == log).filter_map(|info| info.extended.as_ref()).any(
             |extended| extended.store == store && extended.lsns.0 == first && extended.lsns.1.next() == end,
@@ -103,11 +102,14 @@ pub(super) fn look<T>(
     let records_of = |wanted: &Wanted| {
         let intact = archived.intact.iter().filter(|info| info.log == wanted.log);
         let damaged = archived.damaged.iter().find(|damage| damage.log == Some(wanted.log));
+        let unreadable = archived.unreadable.iter().find(|(log, _)| *log == Some(wanted.log));
         let found = intact.map(|info| records_of(&info.path, number, wanted)).reduce(Result::or);
-        found.or_else(|| damaged.map(|damage| Err(damage.why.clone())))
+        found
+            .or_else(|| unreadable.map(|(_, why)| Err(Unkept::NotNow(why.clone()))))
+            .or_else(|| damaged.map(|damage| Err(Unkept::Useless(damage.why.clone()))))
     };
     then(&Look {
-        end_of: &end_of,
+        range_of: &range_of,
         is_elsewhere: &is_elsewhere,
         records_of: &records_of,
         progress: Arc::clone(read),

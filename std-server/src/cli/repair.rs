@@ -139,7 +139,7 @@ impl Plan<'_> {
             );
             println!("           (curl -X POST http://ADDRESS/snapshot), stop the server, repair again.");
         }
-        for why in &archived.unreadable {
+        for (_, why) in &archived.unreadable {
             println!("LEFT ALONE {why}");
         }
         number

@@ -165,7 +165,7 @@ fn print_damage(shard: &Shard) {
     for damage in &shard.archived.damaged {
         println!("DAMAGED    {}", damage.why);
     }
-    for why in &shard.archived.unreadable {
+    for (_, why) in &shard.archived.unreadable {
         println!("UNREADABLE {why}");
     }
 }
@@ -241,7 +241,7 @@ fn described(shard: &Shard) -> Value {
                 "unreadable": damage.lost.iter().map(|run| range(*run)).collect::<Vec<_>>(),
                 "has_segment": shard.has_segment(damage),
             })).collect::<Vec<_>>(),
-            "unreadable": shard.archived.unreadable,
+            "unreadable": shard.archived.unreadable.iter().map(|(_, why)| why).collect::<Vec<_>>(),
         },
         "losses": found.losses.iter().map(|loss| json!({
             "first_lsn": loss.from.0, "last_lsn": loss.until.0.saturating_sub(1), "epoch": loss.epoch.0,

@@ -118,17 +118,18 @@ pub(crate) struct Diverged {
     pub(crate) at: u64,
     /// The epoch that it is of.
     pub(crate) epoch: u32,
+    /// The cursor to go on from.
+    pub(crate) go_on: Cursor,
 }
 
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cursor, at, epoch } = self;
+        let Self { cursor, at, epoch, go_on } = self;
         write!(
             f,
             "cursor {cursor} has diverged at LSN {at}: epoch {epoch} begins there, and what epoch {} held from there on is void. \
-             Go on from {epoch}-{}",
-            cursor.epoch,
-            at - 1
+             Go on from {go_on}",
+            cursor.epoch
         )
     }
 }
@@ -138,7 +139,10 @@ impl Cursor {
     pub(crate) fn check(self, epochs: impl Iterator<Item = (u32, u64)>) -> Result<(), Diverged> {
         let newer = epochs.filter(|(epoch, first)| *epoch > self.epoch && *first <= self.lsn);
         match newer.min_by_key(|(epoch, first)| (*first, *epoch)) {
-            Some((epoch, at)) => Err(Diverged { cursor: self, at, epoch }),
+            Some((epoch, at)) => {
+                let go_on = Self { epoch, lsn: at.saturating_sub(1) };
+                Err(Diverged { cursor: self, at, epoch, go_on })
+            }
             None => Ok(()),
         }
     }

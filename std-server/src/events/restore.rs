@@ -9,8 +9,8 @@
 
 use std::path::Path;
 
-use strandline::archive::{Archive, Digest, Digester, OwnedEntry, Range, Value};
-use strandline::repair::{Kept, KeptRecord, Wanted};
+use strandline::archive::{Archive, ArchiveError, Digest, Digester, OwnedEntry, Range, Value};
+use strandline::repair::{Kept, KeptRecord, Unkept, Wanted};
 use strandline::{Lsn, Millis};
 
 use super::line::is_reserved;
@@ -20,31 +20,40 @@ use crate::keyspace::{Effect, encode_record};
 /// The records of a segment, from an archive that was verified.
 ///
 /// # Errors
-/// It is not the archive of this segment, or its records are not those that the segment had.
-pub(crate) fn records_of(path: &Path, shard: u16, wanted: &Wanted) -> Result<Kept, String> {
+/// It is not the archive of this segment, its records are not those that the segment had, or it can't be read now.
+pub(crate) fn records_of(path: &Path, shard: u16, wanted: &Wanted) -> Result<Kept, Unkept> {
     let from = path.display().to_string();
-    let archive = Archive::open(path).map_err(|error| error.to_string())?;
+    let useless = |why: &str| Err(Unkept::Useless(format!("{from} {why}")));
+    let archive = Archive::open(path).map_err(unkept)?;
     let info = archive.info();
-    let Some(extended) = &info.extended else { return Err(format!("{from} does not say whose it is")) };
+    let Some(extended) = &info.extended else { return useless("does not say whose it is") };
     if extended.store != wanted.store {
-        return Err(format!("{from} is of another store"));
+        return useless("is of another store");
     }
     let lsns = (extended.lsns.0, extended.lsns.1.next());
     let is_its = (info.shard, info.log, extended.timeline, extended.epoch)
         == (u64::from(shard), wanted.log, wanted.timeline, wanted.epoch);
     if !is_its || lsns != wanted.lsns || info.entries == 0 {
-        return Err(format!("{from} does not hold exactly the records of the segment"));
+        return useless("does not hold exactly the records of the segment");
     }
     let Ok(source) = <[u8; 32]>::try_from(&extended.source[..]).map(Digest) else {
-        return Err(format!("{from} was not made of the whole segment"));
+        return useless("was not made of the whole segment");
     };
     for numbers in [Numbers::LsnStandsIn, Numbers::OwnOnes] {
-        let (records, digest) = read(&archive, numbers).map_err(|why| format!("{from}: {why}"))?;
+        let (records, digest) = read(&archive, numbers)?;
         if digest == source {
             return Ok(Kept { from, records, digest });
         }
     }
-    Err(format!("{from}: its entries don't give the records that it was made of"))
+    useless("has entries that don't give the records that it was made of")
+}
+
+/// What is wrong with an archive may be wrong for ever, or only now.
+fn unkept(error: ArchiveError) -> Unkept {
+    match error {
+        ArchiveError::Damaged { .. } | ArchiveError::Misplaced { .. } => Unkept::Useless(error.to_string()),
+        _ => Unkept::NotNow(error.to_string()),
+    }
 }
 
 /// What a number means that is the LSN.
@@ -56,23 +65,23 @@ enum Numbers {
     OwnOnes,
 }
 
-fn read(archive: &Archive, numbers: Numbers) -> Result<(Vec<KeptRecord>, Digest), String> {
+fn read(archive: &Archive, numbers: Numbers) -> Result<(Vec<KeptRecord>, Digest), Unkept> {
     let (mut records, mut digester) = (Vec::new(), Digester::default());
     let mut group: Vec<OwnedEntry> = Vec::new();
     let mut take = |group: &mut Vec<OwnedEntry>| {
         if let Some(first) = group.first() {
             let (lsn, time) = (first.stamp.lsn, first.stamp.commit);
-            let bytes = record(group, numbers)?;
+            let bytes = record(group, numbers).map_err(Unkept::Useless)?;
             digester.update(&lsn.0.to_le_bytes());
             digester.update(&(bytes.len() as u64).to_le_bytes());
             digester.update(&bytes);
             records.push(KeptRecord { lsn, time, bytes });
         }
         group.clear();
-        Ok::<(), String>(())
+        Ok(())
     };
-    for entry in archive.entries(Range::ALL).map_err(|error| error.to_string())? {
-        let entry = entry.map_err(|error| error.to_string())?;
+    for entry in archive.entries(Range::ALL).map_err(unkept)? {
+        let entry = entry.map_err(unkept)?;
         if group.first().is_some_and(|first| first.stamp.lsn != entry.stamp.lsn) {
             take(&mut group)?;
         }

@@ -82,8 +82,8 @@ pub(crate) struct ArchiveDamage {
 pub(crate) struct Archived {
     pub(crate) intact: Vec<ArchiveInfo>,
     pub(crate) damaged: Vec<ArchiveDamage>,
-    /// What an archive can't be judged for, such as a newer version's.
-    pub(crate) unreadable: Vec<String>,
+    /// Archives that can't be judged, such as a newer version's: of which segment by their names, and why.
+    pub(crate) unreadable: Vec<(Option<LogId>, String)>,
     /// Where archives don't follow each other.
     pub(crate) gaps: Vec<String>,
     /// Files that were put aside, with their sizes.
@@ -129,10 +129,15 @@ pub(crate) fn archives_of(
             Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Misplaced { .. })) => {
                 archived.damaged.push(damage_of(shard, path, &error, &range));
             }
-            Err(error) => archived.unreadable.push(error.to_string()),
+            Err(error) => archived.unreadable.push((log_of(&path), error.to_string())),
         }
     }
     Ok(archived)
+}
+
+fn log_of(path: &Path) -> Option<LogId> {
+    let name = path.file_name()?.to_string_lossy();
+    archive::Name::parse(&name).map(|name| name.log)
 }
 
 fn damage_of(
@@ -141,8 +146,7 @@ fn damage_of(
     error: &ArchiveError,
     range: impl Fn(LogId) -> Option<(Lsn, Lsn)>,
 ) -> ArchiveDamage {
-    let name = path.file_name().and_then(|name| archive::Name::parse(&name.to_string_lossy()));
-    let log = name.map(|name| name.log);
+    let log = log_of(&path);
     let (mut entries, mut is_foreign) = (0, false);
     let blocks = Archive::open(&path).and_then(|archive| {
         is_foreign = archive.info().shard != u64::from(shard);

@@ -146,7 +146,13 @@ async fn check(shard: &Arc<Shard>, cursor: Cursor, order: Order) -> Result<(), P
             Order::NewestFirst => Cursor { lsn: cursor.lsn.saturating_sub(1), ..cursor },
         };
         let epochs = shard.epochs().map_err(|why| Kind::Internal.says(why))?;
-        let diverged = |found: Diverged| Kind::Diverged.says(Diverged { cursor, ..found }.to_string());
+        let diverged = |found: Diverged| {
+            let go_on = match order {
+                Order::OldestFirst => found.go_on,
+                Order::NewestFirst => Cursor { lsn: found.at, ..found.go_on },
+            };
+            Kind::Diverged.says(Diverged { cursor, go_on, ..found }.to_string())
+        };
         kept.check(epochs.into_iter()).map_err(diverged)?;
         let next = shard.log.next_lsn().0;
         if kept.lsn >= next {

@@ -2,6 +2,7 @@
 //! it says why and discards.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -68,7 +69,7 @@ fn archived(snapshot: bool) -> (TempDir, Setup) {
             4 => post(&server, round * 100, 1),
             _ => post(&server, round * 100, 9),
         }
-        if snapshot && round == 90 {
+        if snapshot && round == 150 {
             assert_eq!(words("SAVE".into()), "OK");
         }
     }
@@ -119,7 +120,7 @@ type Damage = (&'static str, fn(&Path));
 const DAMAGES: [Damage; 7] = [
     ("one bit", |path| edit(path, |bytes| bytes[500_000] ^= 1)),
     ("its header", |path| edit(path, |bytes| bytes[..40].fill(0xff))),
-    ("a run in the middle", |path| edit(path, |bytes| bytes[200_000..420_000].fill(0x55))),
+    ("a run in the middle", |path| edit(path, |bytes| bytes[400_000..620_000].fill(0x55))),
     ("two places", |path| {
         edit(path, |bytes| {
             bytes[100_000] ^= 4;
@@ -144,8 +145,8 @@ fn a_damaged_segment_is_made_again_from_its_archive_and_nothing_is_lost() {
             let path = segment(&cut, 2);
             damage(&path);
             let damaged = fs::read(&path).ok();
-            if snapshot && what == "two places" {
-                // The snapshot is taken behind the first of them.
+            // That lies in front of what a start reads: it is kept until another snapshot covers the whole segment.
+            if snapshot && what == "its header" {
                 continue;
             }
             refused(&cut, &["std-server repair --data-dir"]);
@@ -193,6 +194,30 @@ fn made_again(setup: &Setup, what: &str, damaged: Option<&[u8]>, wanted: &(Vec<(
     assert_eq!(ask(&server, "SAVE"), "OK");
     server.stop();
     assert_eq!(verified(setup)["verdict"], "good", "{what}");
+}
+
+#[test]
+fn an_archive_that_can_not_be_read_now_is_no_reason_to_discard() {
+    let (place, setup) = archived(false);
+    let wanted = wanted(&setup, place.path());
+    let path = segment(&setup, 2);
+    edit(&path, |bytes| bytes[500_000] ^= 1);
+    let damaged = fs::read(&path).expect("there");
+    let archive = archives(&setup).remove(1);
+    let away = place.path().join("away");
+    fs::rename(&archive, &away).expect("renamed");
+    // A link to itself: whoever opens it gets an error of the system.
+    symlink(&archive, &archive).expect("created");
+    for words in [&["repair"][..], &["repair", "--apply"]] {
+        let said = words.iter().fold(setup.clone(), |setup, word| setup.word(word)).run();
+        assert_eq!(said.code(), Some(2), "{said}");
+        assert!(said.said("symbolic links") && !said.said("discard"), "{said}");
+    }
+    assert!(fs::read(&path).expect("there") == damaged, "nothing was changed");
+    fs::remove_file(&archive).expect("removed");
+    fs::rename(&away, &archive).expect("renamed");
+    assert_eq!(repair(&setup).run().code(), Some(0));
+    assert!(state(&start(&setup)) == wanted);
 }
 
 #[test]
@@ -282,7 +307,7 @@ fn an_archive_that_is_damaged_or_of_another_store_makes_nothing_again() {
         (
             "another value",
             Box::new(|path| rewritten(path, |_, entries| entries[40].context.push('x'))),
-            "its entries don't give the records that it was made of",
+            "has entries that don't give the records that it was made of",
         ),
     ];
     for (what, change, why) in cases {
@@ -306,7 +331,7 @@ fn an_archive_that_is_damaged_or_of_another_store_makes_nothing_again() {
 fn a_repair_that_makes_a_segment_again_may_be_cut_at_every_system_call() {
     let (place, setup) = archived(false);
     let wanted = wanted(&setup, place.path());
-    edit(&segment(&setup, 2), |bytes| bytes[200_000..420_000].fill(0x55));
+    edit(&segment(&setup, 2), |bytes| bytes[400_000..620_000].fill(0x55));
     let cut = setup.clone().over(place.path().join("cut"));
     let mut met = 0;
     for call in ["write", "fsync", "fdatasync", "linkat,link", "?rename,?renameat,?renameat2"] {

@@ -40,7 +40,7 @@ use strandline_core::types::{Epoch, Extent, LogId, Lsn, Revision, Settled, Store
 
 use self::restore::Target;
 pub(crate) use self::restore::add_record;
-pub use self::restore::{Kept, KeptRecord, Wanted};
+pub use self::restore::{Kept, KeptRecord, Unkept, Wanted};
 use self::segment::Checked;
 pub use self::segment::{SegmentDamage, Why};
 use crate::dir::Dir;
@@ -52,15 +52,15 @@ use crate::snapshot::{LoadError, verify};
 
 /// What an examination needs to know, and whom it tells how far it is.
 pub struct Look<'l> {
-    /// Where the records of a segment end, by its number and first LSN, if that is known from elsewhere. Otherwise it is where
-    /// the next listed one begins.
-    pub end_of: &'l dyn Fn(LogId, Lsn) -> Option<Lsn>,
+    /// The first LSN of a segment and the one behind its last, if that is known from elsewhere. Otherwise a segment says where it
+    /// begins, and ends where the next listed one begins.
+    pub range_of: &'l dyn Fn(LogId) -> Option<(Lsn, Lsn)>,
     /// Whether all records of a segment of this store, from its first LSN to before its end, are kept elsewhere: in an archive that
     /// reads back.
     pub is_elsewhere: &'l dyn Fn(StoreId, LogId, (Lsn, Lsn)) -> bool,
     /// All records of a segment, from an archive of this store that reads back. `None`: there is no archive of it; an error: it can't be
     /// used, and why.
-    pub records_of: &'l dyn Fn(&Wanted) -> Option<Result<Kept, String>>,
+    pub records_of: &'l dyn Fn(&Wanted) -> Option<Result<Kept, Unkept>>,
     /// Bytes that have been read.
     pub progress: Arc<AtomicU64>,
 }
@@ -68,7 +68,7 @@ pub struct Look<'l> {
 impl Default for Look<'_> {
     fn default() -> Self {
         Self {
-            end_of: &|_, _| None,
+            range_of: &|_| None,
             is_elsewhere: &|_, _, _| false,
             records_of: &|_| None,
             progress: Arc::default(),
@@ -234,7 +234,7 @@ impl<'l> Examiner<'l> {
             };
             let error = stop.explain(&self.dir, None);
             if !done {
-                self.found.blocked = Some(error);
+                self.found.blocked.get_or_insert(error);
                 return;
             }
             self.found.refusal.get_or_insert(error);
@@ -252,8 +252,13 @@ impl<'l> Examiner<'l> {
         let why = || Stop::Refused(refusal).explain(&self.dir, None).to_string();
         match refusal {
             Refusal::Corrupt(damage) if self.options.discard_from.is_none() => {
-                if !self.restore(damage, manifest) {
-                    self.discard(damage, manifest);
+                match self.restore(damage, manifest) {
+                    Ok(true) => {}
+                    Ok(false) => self.discard(damage, manifest),
+                    Err(unreadable) => {
+                        self.found.blocked = Some(unreadable);
+                        return false;
+                    }
                 }
                 true
             }
@@ -292,8 +297,9 @@ impl<'l> Examiner<'l> {
         self.found.steps.push(Step::Discard { damage, not_restored, segments });
     }
 
-    /// Pretends that a damaged segment is what its archive has of it; whether that goes past the damage.
-    fn restore(&mut self, damage: Damage, manifest: &Manifest<Owned>) -> bool {
+    /// Pretends that a damaged segment is what its archive has of it; whether that goes past the damage. An archive or a segment that
+    /// can't be read now is an error.
+    fn restore(&mut self, damage: Damage, manifest: &Manifest<Owned>) -> Result<bool, OpenError> {
         self.not_restored = None;
         for (segment, end) in self.suspects(&damage, manifest) {
             let wanted = Wanted {
@@ -306,7 +312,8 @@ impl<'l> Examiner<'l> {
             let kept = match (self.look.records_of)(&wanted) {
                 None => continue,
                 Some(Ok(kept)) => kept,
-                Some(Err(why)) => {
+                Some(Err(Unkept::NotNow(why))) => return Err(OpenError::Unreadable(why)),
+                Some(Err(Unkept::Useless(why))) => {
                     self.not_restored.get_or_insert(why);
                     continue;
                 }
@@ -314,18 +321,19 @@ impl<'l> Examiner<'l> {
             match self.made(&segment, end, &kept, &damage, manifest) {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
-                    let found = self.check(manifest.store, &segment, end, &mut |_| {});
-                    let Ok(Checked { damage: found, .. }) = found else { return false };
+                    let Checked { damage: found, .. } =
+                        self.check(manifest.store, &segment, end, &mut |_| {})?;
                     self.dir.pretence_mut().instead.insert(Name::Segment(segment.extent), bytes);
                     let file = damage.extent.map(|extent: Extent| self.dir.path(Name::of(extent)));
                     let damage = Box::new(CorruptReport { file, damage, wanted: None });
                     self.found.steps.push(Step::Restore { damage, segment: found, from: kept.from });
-                    return true;
+                    return Ok(true);
                 }
-                Err(why) => drop(self.not_restored.get_or_insert(why)),
+                Err(Unkept::NotNow(why)) => return Err(OpenError::Unreadable(why)),
+                Err(Unkept::Useless(why)) => drop(self.not_restored.get_or_insert(why)),
             }
         }
-        false
+        Ok(false)
     }
 
     /// The segment in which damage was found and the next one, which may not be there at all or have lost its header: each with its
@@ -339,9 +347,14 @@ impl<'l> Examiner<'l> {
         let Some(at) = segments.iter().position(is_it) else { return Vec::new() };
         let known = |at: usize| {
             let segment = segments.get(at)?;
-            let fence = if segment.fence == Lsn::UNKNOWN { damage.lsn } else { segment.fence };
+            let range = (self.look.range_of)(segment.log);
+            let fence = match segment.fence {
+                // A snapshot may stand inside: the damage is found behind its place then, and not where the segment begins.
+                Lsn::UNKNOWN => range.map_or(damage.lsn, |(first, _)| first.min(damage.lsn)),
+                fence => fence,
+            };
             let next = segments.get(at + 1).map(|next| next.fence).filter(|fence| *fence != Lsn::UNKNOWN);
-            let end = (self.look.end_of)(segment.log, fence).or(next)?;
+            let end = range.filter(|(first, _)| *first == fence).map(|(_, end)| end).or(next)?;
             next.is_none_or(|next| end <= next).then_some((Segment { fence, ..*segment }, end))
         };
         [at, at + 1].into_iter().filter_map(known).collect()
@@ -355,15 +368,16 @@ impl<'l> Examiner<'l> {
         kept: &Kept,
         damage: &Damage,
         manifest: &Manifest<Owned>,
-    ) -> Result<Option<Vec<u8>>, String> {
+    ) -> Result<Option<Vec<u8>>, Unkept> {
         let named = |snapshot: &Snapshot| Settled { position: snapshot.position, lsn: snapshot.base };
         let snapshots: &[Snapshot] = manifest.snapshots.as_slice();
         let anchors: Vec<Settled> = snapshots.iter().map(named).chain([damage.settled]).collect();
         let target = Target { store: manifest.store, segment: *segment, end, anchors: &anchors };
         let mut old = vec![0; segment.geometry.extent_bytes as usize];
         let read = self.dir.read(Name::Segment(segment.extent), 0, &mut old);
-        old.truncate(read.map_err(|error| error.to_string())?);
-        let made = target.make(&old, kept).map_err(|why| format!("{}: {why}", kept.from))?;
+        old.truncate(read.map_err(|error| Unkept::NotNow(error.to_string()))?);
+        let useless = |why| Unkept::Useless(format!("{}: {why}", kept.from));
+        let made = target.make(&old, kept).map_err(useless)?;
         Ok(Some(made).filter(|made| *made != old))
     }
 

@@ -12,13 +12,13 @@
 //! batch, and a group where that is smaller. Where a snapshot or what was settled names a place inside, a batch begins there.
 //!
 //! Nothing is believed because an archive says it: the whole segment, what stayed and what was put in, must give the digest that was made of the
-//! segment's own records when it was archived, in their order, with their LSNs and times.
+//! segment's own records when it was archived, in their order, with their LSNs. That digest, and the times, are the archive's word.
 //!
 //! What it does not do: the bytes of marks and frames are not those that were lost; nobody knows them. New marks witness no more
 //! than that everything in front of their segment was durable.
 
 use strandline_core::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
-use strandline_core::codec::frame::{HEADER, LONG_HEADER};
+use strandline_core::codec::frame::{HEADER, LONG_HEADER, MAX_PAYLOAD};
 use strandline_core::codec::varint::varint_bytes;
 use strandline_core::manifest::Segment;
 use strandline_core::types::{Epoch, LogId, Lsn, Millis, Position, Revision, Settled, StoreId, Timeline};
@@ -55,6 +55,15 @@ pub struct Kept {
     pub records: Vec<KeptRecord>,
     /// Digest of the segment's records: of each its LSN and its length, little-endian in eight bytes each, and its bytes.
     pub digest: Digest,
+}
+
+/// Why an archive gives no records of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unkept {
+    /// They are not in it, or it is damaged.
+    Useless(String),
+    /// They may be in it, but it can't be read now: nothing is given up for that.
+    NotNow(String),
 }
 
 /// One of them.
@@ -366,6 +375,6 @@ fn fitting(records: &[&[u8]]) -> usize {
     best
 }
 
-const GROUP_BYTES: usize = 1 << 20;
+const GROUP_BYTES: usize = MAX_PAYLOAD as usize;
 /// Of one PAD frame.
 const MOST_PADDING: u32 = 32 << 10;
