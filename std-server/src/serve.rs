@@ -40,8 +40,10 @@ pub fn run(loaded: &Loaded, discard_from: Option<u64>) -> ExitCode {
     let wanted = Clients {
         resp: config.resp.map_or(0, |_| config.max_clients),
         http: config.http_limits.connections * (1 + usize::from(config.admin.is_some())),
+        lanes: config.event_lanes,
     };
     let (room, note) = open_files::make_room(wanted, config.shard_count);
+    config.event_lanes = room.lanes;
     if let Some(note) = note {
         tracing::warn!("{note}");
         config.max_clients = room.resp.max(1);

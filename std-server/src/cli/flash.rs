@@ -37,7 +37,10 @@ pub(super) fn verify(path: &Path) -> ExitCode {
     let dump = match Dump::read(path) {
         Ok(Some(dump)) => dump,
         Ok(None) => {
-            eprintln!("std-server: {} is no dump of a flash partition", path.display());
+            eprintln!(
+                "std-server: {} is neither a data directory nor a dump of a flash partition",
+                path.display()
+            );
             return ExitCode::from(EXIT_USAGE);
         }
         Err(error) => {

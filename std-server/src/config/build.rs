@@ -30,6 +30,7 @@ use super::types::{
 };
 use super::value::bytes;
 use crate::auth::Account;
+use crate::events::lanes;
 use crate::tls::TlsFiles;
 
 /// Makes the configuration, with notes on what an operator might not expect of it. Settings that others overrule are
@@ -84,6 +85,7 @@ impl Builder<'_> {
                 format: LogFormat::from_word(self.settings.word(Id::LogFormat)).unwrap_or(LogFormat::Human),
             },
             shard_count: fit(self.settings.number(Id::ShardCount)),
+            event_lanes: lanes(fit(self.settings.number(Id::ShardCount))),
             history: self.history(),
             scrub: self.scrub(),
         };

@@ -43,6 +43,8 @@ pub struct Config {
     pub resp_tls: Option<TlsFiles>,
     /// Clients of the Redis protocol at once; at least 1.
     pub max_clients: usize,
+    /// How many shards readers of events may read at once, each counted again for every reader.
+    pub event_lanes: usize,
     /// A client of the Redis protocol is cut off whose replies to one command are longer.
     pub max_reply_bytes: usize,
     /// A client of the Redis protocol is cut off that takes nothing of its replies for so long.

@@ -134,7 +134,7 @@ pub(super) fn open_shards(
         note_void(&log, &recovered.report);
         shards.push(shard(config, number, log)?);
     }
-    Ok(Shards::new(shards))
+    Ok(Shards::new(shards, config.event_lanes))
 }
 
 impl DurableEngine {

@@ -40,7 +40,7 @@ pub(crate) use self::import::{Batch, Batches, Marks, Trail, Unfit, most_bytes, r
 pub(crate) use self::keeper::{Keeper, Policy, Report};
 pub(crate) use self::line::{Draft, read as read_lines};
 pub(crate) use self::merge::Merge;
-pub(crate) use self::query::{Order, Query};
+pub(crate) use self::query::{Order, Query, Seen};
 pub use self::record::{Event, is_event};
 pub(crate) use self::restore::records_of;
 pub(crate) use self::retention::{Ground, Plan};
@@ -52,4 +52,4 @@ pub(crate) use self::scan::Found;
 pub(crate) use self::scan::scan;
 pub(crate) use self::scrub::{Finding, ScrubReport, Scrubber};
 pub(crate) use self::shard::Shard;
-pub(crate) use self::shards::{NotStored, Shards, Stored};
+pub(crate) use self::shards::{NotStored, Shards, Stored, lanes};

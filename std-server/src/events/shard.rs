@@ -57,17 +57,18 @@ impl Shard {
         let mut sources: Vec<Source> =
             segments.iter().map(|segment| self.segment(segment, acknowledged)).collect();
         let listed: Vec<u64> = segments.iter().map(|segment| segment.log.0).collect();
-        for (path, known) in self.archives()? {
+        let archives = self.archives()?;
+        // What a newer epoch has fenced off is void, wherever it stands and whether or not its first records are still there.
+        let mut firsts = BTreeMap::new();
+        for (epoch, first) in self.firsts(&segments, &archives) {
+            let known: &mut u64 = firsts.entry(epoch).or_insert(first);
+            *known = first.min(*known);
+        }
+        for (path, known) in archives {
             if !listed.contains(&known.log) {
                 let Known { log, epoch, first, end } = known;
                 sources.push(Source { log, epoch, first, end, archive: Some(path) });
             }
-        }
-        // What a newer epoch has fenced off is void, wherever it stands.
-        let mut firsts = BTreeMap::new();
-        for source in &sources {
-            let first: &mut u64 = firsts.entry(source.epoch).or_insert(source.first);
-            *first = source.first.min(*first);
         }
         for source in &mut sources {
             let newer = firsts.range(source.epoch + 1..).map(|(_, first)| *first).min();
@@ -156,10 +157,17 @@ impl Shard {
 
     /// The first LSN of each epoch that is known: of segments, archives and what is gone.
     pub(crate) fn epochs(&self) -> Result<Vec<(u32, u64)>, String> {
-        let segments = self.log.segments().into_iter().map(|segment| (segment.epoch.0, segment.first.0));
-        let rows = self.catalog.rows().into_iter().map(|row| (row.epoch, row.first));
-        let archives = self.archives()?.into_iter().map(|(_, known)| (known.epoch, known.first));
-        Ok(segments.chain(rows).chain(archives).collect())
+        Ok(self.firsts(&self.log.segments(), &self.archives()?).collect())
+    }
+
+    fn firsts(
+        &self,
+        segments: &[SegmentInfo],
+        archives: &[(PathBuf, Known)],
+    ) -> impl Iterator<Item = (u32, u64)> {
+        let segments = segments.iter().map(|segment| (segment.epoch.0, segment.first.0));
+        let archives = archives.iter().map(|(_, known)| (known.epoch, known.first));
+        segments.chain(archives).chain(self.catalog.rows().into_iter().map(|row| (row.epoch, row.first)))
     }
 
     /// The part of these LSNs of which it is not known that no event was there.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use strandline::core::codec::check::Checksum;
 use strandline::{AppendError, HardwareCheck, Lsn, Priority, Refused, Reservation, group_bytes};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::line::Draft;
 use super::shard::Shard;
@@ -14,6 +15,9 @@ use super::shard::Shard;
 #[derive(Debug)]
 pub(crate) struct Shards {
     shards: Vec<Arc<Shard>>,
+    /// For readers, one for each shard that they read: an open file and a window of memory.
+    lanes: usize,
+    free: Arc<Semaphore>,
 }
 
 /// Where the events of a batch are, in the order in which they came.
@@ -41,8 +45,21 @@ pub(crate) enum NotStored {
 }
 
 impl Shards {
-    pub(crate) fn new(shards: Vec<Shard>) -> Self {
-        Self { shards: shards.into_iter().map(Arc::new).collect() }
+    /// With so many lanes for readers.
+    pub(crate) fn new(shards: Vec<Shard>, lanes: usize) -> Self {
+        let free = Arc::new(Semaphore::new(lanes));
+        Self { shards: shards.into_iter().map(Arc::new).collect(), lanes, free }
+    }
+
+    /// How many shards may be read at once, each counted again for every reader.
+    pub(crate) const fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Admits a reader of so many shards for as long as it keeps what is returned; `None` if there are as many as may be.
+    pub(crate) fn admit(&self, shards: usize) -> Option<OwnedSemaphorePermit> {
+        let lanes = u32::try_from(shards).unwrap_or(u32::MAX);
+        Arc::clone(&self.free).try_acquire_many_owned(lanes).ok()
     }
 
     pub(crate) fn all(&self) -> &[Arc<Shard>] {
@@ -119,6 +136,15 @@ impl Shards {
         rooms.into_iter().zip(groups).map(append).collect()
     }
 }
+
+/// How many lanes are wanted.
+pub(crate) fn lanes(shards: u16) -> usize {
+    LANES.max(READERS * usize::from(shards))
+}
+
+const LANES: usize = 256;
+/// That read all shards, at least.
+const READERS: usize = 16;
 
 async fn acknowledged(shard: &Shard, lsn: Lsn) -> Result<(), AppendError> {
     if shard.log.acknowledged() <= lsn {

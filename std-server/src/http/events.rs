@@ -17,6 +17,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as Parameters, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,7 @@ use super::stream::Pieces;
 use super::{Server, Site};
 use crate::command::Host as _;
 use crate::events::{
-    Cursor, Diverged, Follow, Found, Merge, Order, Query, Shard, Shards, Standing, Stored, read_lines,
+    Cursor, Diverged, Follow, Found, Merge, Order, Query, Seen, Shard, Shards, Standing, Stored, read_lines,
 };
 
 /// Stores one event, or one a line: all of them, or nothing. Answers when the promise of the sync mode holds.
@@ -78,9 +79,13 @@ pub(super) async fn list(
     let Parameters(parameters) = parameters?;
     let query = Query::read(&parameters, shards.count()).map_err(|why| Kind::BadRequest.says(why))?;
     let wanted = places(&shards, &query, query.cursor.as_ref()).await?;
+    let admitted = admit(&shards, wanted.len())?;
     let (to, from) = channel(PIECES);
     let several = shards.count() > 1;
-    drop(tokio::task::spawn_blocking(move || send_all(&wanted, &query, several, to)));
+    drop(tokio::task::spawn_blocking(move || {
+        send_all(&wanted, &query, several, to);
+        drop(admitted);
+    }));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Pieces::new(from))).into_response())
 }
 
@@ -97,6 +102,9 @@ pub(super) async fn tail(
     let Parameters(mut parameters) = parameters?;
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let named = parameters.iter().position(|(name, _)| name == "cursor").map(|at| parameters.remove(at).1);
+    if parameters.iter().any(|(name, _)| named.is_some() && name == "cursor") {
+        return Err(Kind::BadRequest.says("cursor: it stands more than once"));
+    }
     let query = Query::read(&parameters, shards.count()).map_err(|why| Kind::BadRequest.says(why))?;
     if query.lsns.1 != u64::MAX {
         return Err(Kind::BadRequest.says("to_lsn: the tail has no end; GET /events has one"));
@@ -109,6 +117,7 @@ pub(super) async fn tail(
     let standing = standing.map(|text| text.parse::<Standing>()).transpose();
     let standing = standing.map_err(|why| Kind::BadRequest.says(format!("cursor: {why}")))?;
     let places = places(&shards, &query, standing.as_ref()).await?;
+    let admitted = admit(&shards, places.len())?;
     let places: Vec<_> = places
         .into_iter()
         .map(|(shard, at)| {
@@ -124,9 +133,23 @@ pub(super) async fn tail(
     let stop = engine.stopping();
     let limit = query.limit;
     let follow = Follow::new(query, places);
-    drop(tokio::spawn(send_tail(follow, shards.count() > 1, limit, to, stop)));
+    let several = shards.count() > 1;
+    drop(tokio::spawn(async move {
+        send_tail(follow, several, limit, to, stop).await;
+        drop(admitted);
+    }));
     let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((head, Body::new(Pieces::new(from))).into_response())
+}
+
+/// Admits a reader of so many shards, for as long as it keeps what is returned.
+fn admit(shards: &Shards, read: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let full = || {
+        let most = shards.lanes();
+        let each = if shards.count() > 1 { ", each counted once for every shard that it reads" } else { "" };
+        Kind::TooManyReaders.says(format!("{most} readers of events are being served{each}: ask again later"))
+    };
+    shards.admit(read).ok_or_else(full)
 }
 
 /// Refuses a cursor whose epoch has been fenced off below what was seen, or that is ahead of the log.
@@ -178,7 +201,11 @@ async fn places(
         let of = |(number, at): &(u16, Cursor)| (*number == shard.number).then_some(*at);
         let at = cursors.iter().flatten().find_map(of);
         if let Some(at) = at {
-            check(shard, at, query.order).await?;
+            let named = |problem: Problem| match shards.count() {
+                1 => problem,
+                _ => problem.kind.says(format!("shard {}: {}", shard.number, problem.text)),
+            };
+            check(shard, at, query.order).await.map_err(named)?;
         }
         places.push((Arc::clone(shard), at));
     }
@@ -223,7 +250,7 @@ impl Lines {
         match found {
             Found::Event(seen) => {
                 if let Err(why) = seen.write(standing, self.several, &mut self.bytes) {
-                    self.failed = Some(format!("LSN {}: {why}", seen.lsn));
+                    self.failed = Some(unwritable(seen, self.several, &why));
                     return ControlFlow::Break(());
                 }
                 self.bytes.push(b'\n');
@@ -261,6 +288,11 @@ impl Lines {
             let _ = self.to.blocking_send(Err(std::io::Error::other(why.to_owned())));
         }
     }
+}
+
+fn unwritable(seen: &Seen<'_>, several: bool, why: &str) -> String {
+    let shard = if several { format!("shard {}: ", seen.shard) } else { String::new() };
+    format!("{shard}LSN {}: {why}", seen.lsn)
 }
 
 fn gap(shard: u16, first: u64, last: u64) -> String {
@@ -345,7 +377,7 @@ fn send_new(
                 };
                 text.extend(format!("id: {standing}\ndata: ").as_bytes());
                 if let Err(why) = seen.write(&standing, several, &mut text) {
-                    failed = Some(format!("LSN {}: {why}", seen.lsn));
+                    failed = Some(unwritable(seen, several, &why));
                     return ControlFlow::Break(());
                 }
                 text.extend(b"\n\n");

@@ -40,6 +40,7 @@ pub(super) enum Kind {
     Loading,
     Halted,
     Unanswered,
+    TooManyReaders,
     NoSpace,
 }
 
@@ -73,6 +74,9 @@ impl Kind {
             Self::Halted => (StatusCode::SERVICE_UNAVAILABLE, "halted", "The log has halted"),
             Self::Unanswered => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unanswered", "The request took too long to answer")
+            }
+            Self::TooManyReaders => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too-many-readers", "There are too many readers of events")
             }
             Self::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", "There is no space"),
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use strandline_tests::process::{Ended, Server, Setup};
@@ -179,7 +180,7 @@ fn a_manifest_is_made_again_from_the_files_when_all_copies_or_the_newest_revisio
                 edit(&setup.data().join(format!("wal/manifest-{number}")), |bytes| bytes.fill(0));
             }
         } else {
-            damage_newest_revision(setup.data());
+            damage_newest_revision(&setup);
         }
         refused(&setup, &["manifest", "std-server repair"]);
         dry_run(&setup, &["make the manifest again", "2 snapshots"]);
@@ -197,11 +198,17 @@ fn a_manifest_is_made_again_from_the_files_when_all_copies_or_the_newest_revisio
     }
 }
 
-/// Flips a bit of every frame but the first in the manifest file that was written last.
-fn damage_newest_revision(data: &Path) {
-    let written = |path: &PathBuf| fs::metadata(path).and_then(|data| data.modified()).expect("a time");
-    let newest = (0..3).map(|number| data.join(format!("wal/manifest-{number}"))).max_by_key(written);
-    let newest = newest.expect("a manifest");
+/// Zeroes the newest revision of the manifest.
+fn damage_newest_revision(setup: &Setup) {
+    let revision = |path: &PathBuf| {
+        let inspect = Command::new(env!("CARGO_BIN_EXE_std-server")).arg("inspect").arg(path).output();
+        let told = String::from_utf8(inspect.expect("it runs").stdout).expect("text");
+        let of = |line: &str| line.split_once("revision ")?.1.split(',').next()?.parse::<u64>().ok();
+        told.lines().filter_map(of).max()
+    };
+    let newest =
+        (0..3).map(|number| setup.data().join(format!("wal/manifest-{number}"))).max_by_key(revision);
+    let newest = newest.filter(|newest| revision(newest).is_some()).expect("a manifest");
     edit(&newest, |bytes| {
         let last = bytes.iter().rposition(|byte| *byte != 0).expect("a frame");
         let slot = last / 512 * 512;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -206,6 +208,8 @@ fn a_cursor_is_of_the_shards_that_are_read() {
     for bad in ["1-1", "1-1,1-1", "1-1,1-1,1-1,1-1", "3:1-1", "1-1,x,1-1", "0:1-1&shard=1"] {
         assert_eq!(status(&server, &format!("?cursor={bad}")).0, 400, "{bad}");
     }
+    let (code, why) = status(&server, "?cursor=1-1,1-99999,1-1");
+    assert!(code == 400 && why.contains("shard 1: cursor 1-99999 is ahead of the log"), "{why}");
     // The part of the shard counts where one is read.
     let all = lines(&server, "?limit=50");
     let behind = cursor(&all[49]);
@@ -213,13 +217,9 @@ fn a_cursor_is_of_the_shards_that_are_read() {
     let left: Vec<Value> =
         lines(&server, &format!("?cursor={behind}")).into_iter().filter(|line| shard_of(line) == 2).collect();
     assert!(plain(of_one) == plain(left));
-    assert!(
-        lines(&server, "?shard=0&context=c0").len()
-            + lines(&server, "?shard=1&context=c0").len()
-            + lines(&server, "?shard=2&context=c0").len()
-            == lines(&server, "?context=c0").len(),
-        "a context is in one shard"
-    );
+    let home = shard_of(&lines(&server, "?context=c0")[0]);
+    assert_eq!(lines(&server, &format!("?shard={home}&context=c0")), lines(&server, "?context=c0"));
+    assert!(lines(&server, &format!("?shard={}&context=c0", (home + 1) % 3)).is_empty());
 
     // A batch's cursor stands behind it and behind everything that was there in the other shards.
     let stored = store(&server, &[event("c1", 9001), event("c2", 9002)]);
@@ -258,4 +258,32 @@ fn a_damaged_shard_is_named_and_the_others_are_read_by_themselves() {
         let wanted: Vec<Value> = whole.iter().filter(|line| shard_of(line) == shard).cloned().collect();
         assert!(plain(alone) == plain(wanted), "shard {shard}");
     }
+}
+
+#[test]
+fn readers_beyond_what_is_promised_are_told_to_come_again() {
+    let data = tempdir().expect("a directory");
+    let server = Server::from(sharded(data.path()));
+    let begin = |query: &str| {
+        let mut stream = TcpStream::connect(server.http).expect("it listens");
+        write!(stream, "GET /events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("a status");
+        (stream, line.split(' ').nth(1).expect("a code").to_owned())
+    };
+    // 256 lanes: 85 readers of three shards, and one of a single one.
+    let mut tails: Vec<(TcpStream, String)> = (0..85).map(|_| begin("/tail")).collect();
+    tails.push(begin("/tail?shard=1"));
+    assert!(tails.iter().all(|(_, code)| code == "200"));
+    for query in ["/tail?shard=1", "?shard=2", ""] {
+        assert_eq!(begin(query).1, "503", "{query}");
+    }
+    let (_, why) = status(&server, "");
+    assert!(
+        why.contains("256 readers of events are being served") && why.contains("too-many-readers"),
+        "{why}"
+    );
+    store(&server, &[event("c1", 1)]);
+    drop(tails);
+    until("lanes are given back", || begin("").1 == "200");
 }
