@@ -270,6 +270,12 @@ impl Plan<'_> {
             damaged.iter().filter(|damage| !self.shard.has_segment(damage)).collect();
         let aside = RefCell::new(Vec::new());
         let before = |found: &Examination| {
+            let planned = &self.shard.found.steps;
+            if found.steps.len() != planned.len() || !found.steps.iter().zip(planned).all(is_same) {
+                return Err(
+                    "the files have changed since the plan was made, and it is another one now".to_owned()
+                );
+            }
             aside.borrow_mut().extend(self.salvage(found)?);
             Ok(gone.iter().flat_map(|damage| damage.lost.iter().copied()).collect::<Vec<(Lsn, Lsn)>>())
         };
@@ -336,6 +342,21 @@ impl Plan<'_> {
             salvage_archive(&ArchiveDamage { entries: 0, ..other.clone() }, 1)?;
         }
         Ok(())
+    }
+}
+
+/// Whether two steps do the same.
+fn is_same((one, other): (&Step, &Step)) -> bool {
+    match (one, other) {
+        (Step::PutAside { path: one, .. }, Step::PutAside { path: other, .. })
+        | (Step::DropSnapshot { path: one, .. }, Step::DropSnapshot { path: other, .. }) => one == other,
+        (Step::RebuildManifest { .. }, Step::RebuildManifest { .. }) => true,
+        (Step::GiveUp(one), Step::GiveUp(other))
+        | (Step::Restore { segment: one, .. }, Step::Restore { segment: other, .. }) => one.log == other.log,
+        (Step::Discard { damage: one, .. }, Step::Discard { damage: other, .. }) => {
+            one.damage.lsn == other.damage.lsn
+        }
+        _ => false,
     }
 }
 
