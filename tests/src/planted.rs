@@ -13,10 +13,16 @@
 //! many more states to meet what the bug is about. The changes are made in a copy of the sources; a text that is not found exactly once is an
 //! error, so that a planted bug can't fade away when core changes.
 
-use std::fs;
+use core::time::Duration;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A planted bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub enum Fate {
     },
     /// Nothing was found.
     Survived,
+    /// It does not end.
+    Endless,
     /// The change does not apply or does not build.
     Unusable(String),
 }
@@ -70,6 +78,23 @@ impl Bug {
     #[must_use]
     pub fn medium(&self) -> &'static str {
         if self.changes.iter().any(|change| change.file.contains("/nor")) { "nor" } else { "posix" }
+    }
+
+    /// The changes that `cargo mutants --list --diff` prints: for each its name, a unified diff of one hunk, and an empty line.
+    #[must_use]
+    pub fn listed(text: &str) -> Vec<Self> {
+        let side = |hunk: &str, sign: char| {
+            let lines = hunk.lines().filter_map(|line| line.strip_prefix([' ', sign]));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let bug = |text: &str| {
+            let (name, diff) = text.trim_start().split_once("\n--- ")?;
+            let (file, rest) = diff.split_once('\n')?;
+            let (_, hunk) = rest.split_once("\n@@ ")?.1.split_once('\n')?;
+            let change = Change { file: file.to_owned(), old: side(hunk, '-'), new: side(hunk, '+') };
+            Some(Self { name: name.to_owned(), about: String::new(), seed: None, changes: vec![change] })
+        };
+        text.split("\n\n").filter_map(bug).collect()
     }
 
     fn read(path: &Path) -> io::Result<Self> {
@@ -101,18 +126,20 @@ pub struct Garden {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
+    patience: Duration,
 }
 
 impl Garden {
-    /// Under `target`, for the workspace at `root`.
+    /// In the directory `place`, for the workspace at `root`; a program that runs longer than `patience` is taken for endless.
     ///
     /// # Errors
     /// The sources can't be copied.
-    pub fn new(root: &Path, target: &Path) -> io::Result<Self> {
+    pub fn new(root: &Path, place: &Path, patience: Duration) -> io::Result<Self> {
         let garden = Self {
             root: root.to_owned(),
-            copy: target.join("planted/sources"),
-            target: target.join("planted/target"),
+            copy: place.join("sources"),
+            target: place.join("target"),
+            patience,
         };
         fs::create_dir_all(&garden.copy)?;
         garden.write_manifests()?;
@@ -161,17 +188,58 @@ impl Garden {
         if !built.status.success() {
             return Ok(Fate::Unusable(String::from_utf8_lossy(&built.stderr).into_owned()));
         }
-        let seed = bug.and_then(|bug| bug.seed).map(|seed| ["--seed".to_owned(), seed.to_string()]);
-        let soaked = Command::new(self.target.join("debug/soak"))
-            .args([medium, "--brief", "--states", &states.to_string()])
-            .args(seed.iter().flatten())
-            .env_remove("SEED")
-            .output()?;
-        let said = String::from_utf8_lossy(&soaked.stdout).into_owned();
-        match soaked.status.code() {
-            Some(0) => Ok(Fate::Survived),
-            Some(1) => Ok(killed(&said)),
-            _ => Ok(Fate::Killed { promise: last_line(&String::from_utf8_lossy(&soaked.stderr)), states: 0 }),
+        self.soak(medium, bug.and_then(|bug| bug.seed), states)
+    }
+
+    /// Lets worlds live in what was built last.
+    ///
+    /// # Errors
+    /// Programs can't be started.
+    pub fn soak(&self, medium: &str, seed: Option<u64>, states: u64) -> io::Result<Fate> {
+        let seed = seed.map(|seed| ["--seed".to_owned(), seed.to_string()]);
+        let mut soak = Command::new(self.target.join("debug/soak"));
+        soak.args([medium, "--brief", "--states", &states.to_string()]).args(seed.iter().flatten());
+        Ok(match self.run(soak.env_remove("SEED"))? {
+            None => Fate::Endless,
+            Some((Some(0), _)) => Fate::Survived,
+            Some((Some(1), said)) => killed(&said),
+            Some((_, said)) => Fate::Killed { promise: last_line(&said), states: 0 },
+        })
+    }
+
+    /// Runs core's own tests over what was planted last.
+    ///
+    /// # Errors
+    /// Programs can't be started.
+    pub fn own_tests(&self) -> io::Result<Fate> {
+        let mut tests = Command::new(env!("CARGO"));
+        tests.args(["test", "--offline", "--quiet", "-p", "strandline-core", "--lib"]);
+        tests.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
+        Ok(match self.run(&mut tests)? {
+            None => Fate::Endless,
+            Some((Some(0), _)) => Fate::Survived,
+            Some((_, said)) => Fate::Killed { promise: last_line(&said), states: 0 },
+        })
+    }
+
+    /// Runs a program to its end: its exit code and what it said; `None` if that takes too long.
+    fn run(&self, command: &mut Command) -> io::Result<Option<(Option<i32>, String)>> {
+        let path = self.copy.join("said");
+        let said = File::create(&path)?;
+        let mut child =
+            command.process_group(0).stdout(said.try_clone()?).stderr(said).stdin(Stdio::null()).spawn()?;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                let said = fs::read(&path)?;
+                return Ok(Some((status.code(), String::from_utf8_lossy(&said).into_owned())));
+            }
+            if begun.elapsed() > self.patience {
+                kill_process_group(Pid::from_child(&child), Signal::KILL)?;
+                child.wait()?;
+                return Ok(None);
+            }
+            thread::sleep(POLL);
         }
     }
 
@@ -192,6 +260,8 @@ impl Garden {
         write_changed(&to.join("bin/soak.rs"), &fs::read(from.join("bin/soak.rs"))?)
     }
 }
+
+const POLL: Duration = Duration::from_millis(20);
 
 /// The modules of this package that `soak` needs.
 const SIMULATION: [&str; 14] = [
@@ -273,6 +343,26 @@ mod tests {
         let bug = Bug::parse("rare", "It is wrong.\nseed 17\n\n=== a.rs\n<<<\nold\n>>>\nnew\n").unwrap();
         assert_eq!(bug.seed, Some(17));
         assert_eq!(Bug::parse("none", "nothing"), None);
+    }
+
+    #[test]
+    fn a_list_of_changes_is_read() {
+        let text = "a.rs:2:5: replace + with -\n--- a.rs\n+++ replace + with -\n@@ -1,3 +1,3 @@\n one\n \n-a + b\n+a - b\n three\n\nb.rs:1:1: x\n\
+                    --- b.rs\n+++ x\n@@ -1 +1 @@\n-y\n+z\n";
+        let bugs = Bug::listed(text);
+        let of = |bug: &Bug| (bug.name.clone(), bug.changes[0].clone());
+        let change =
+            |file: &str, old: &str, new: &str| Change { file: file.into(), old: old.into(), new: new.into() };
+        assert_eq!(
+            bugs.iter().map(of).collect::<Vec<_>>(),
+            [
+                (
+                    "a.rs:2:5: replace + with -".into(),
+                    change("a.rs", "one\n\na + b\nthree", "one\n\na - b\nthree")
+                ),
+                ("b.rs:1:1: x".into(), change("b.rs", "y", "z")),
+            ]
+        );
     }
 
     #[test]

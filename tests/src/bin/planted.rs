@@ -2,6 +2,7 @@
 //!
 //! Exits with 1 if one survives, if one can't be planted any more, or if the suite complains about sources without one.
 
+use core::time::Duration;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ fn main() -> io::Result<ExitCode> {
         0 => !gate || GATE.contains(&bug.name.as_str()),
         _ => arguments.contains(&bug.name),
     };
-    let garden = Garden::new(&root, &target)?;
+    let garden = Garden::new(&root, &target.join("planted"), PATIENCE)?;
     let mut good = true;
     for medium in ["posix", "nor"] {
         let about = format!("the sources as they are, {medium}");
@@ -38,12 +39,14 @@ fn show(name: &str, about: &str, fate: &Fate, expected: &Fate) -> bool {
     let said = match fate {
         Fate::Killed { promise, states } => format!("killed after {states:>6} states: {promise}"),
         Fate::Survived => "nothing was found".to_owned(),
+        Fate::Endless => "it does not end".to_owned(),
         Fate::Unusable(why) => format!("UNUSABLE: {why}"),
     };
     println!("{name:<28} {said}\n{:<28} {}", "", about.lines().next().unwrap_or_default());
     core::mem::discriminant(fate) == core::mem::discriminant(expected)
 }
 
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// States that each bug must be found in.
 const STATES: u64 = 100_000;
 /// Histories on flash are short, and some rules are about three cuts in a row.

@@ -1,0 +1,101 @@
+//! Changes core one expression at a time, and names the changes that neither the simulation nor core's own tests notice:
+//! `cargo mutants --package strandline-core --config tests/mutants.toml --list --diff | mutants [WORKERS]`.
+//!
+//! Exits with 1 if there are such changes.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::time::Duration;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ScopedJoinHandle};
+
+use strandline_tests::planted::{Bug, Fate, Garden};
+
+fn main() -> io::Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let workers = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_usize);
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    let changes = Bug::listed(&text);
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    let work = |worker: usize| {
+        let garden = Garden::new(&root, &target.join(format!("mutants-{worker}")), PATIENCE)?;
+        while let Some(change) = changes.get(next.fetch_add(1, Relaxed)) {
+            let notice = notice(&garden, change)?;
+            tally.lock().unwrap_or_else(PoisonError::into_inner).count(change, &notice);
+        }
+        Ok(())
+    };
+    let work = &work;
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        let ended = |worker: ScopedJoinHandle<'_, io::Result<()>>| {
+            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker died")))
+        };
+        running.into_iter().try_for_each(ended)
+    })?;
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Tally { simulation, own, unusable, unnoticed } = tally;
+    println!(
+        "{} changes: {simulation} noticed by the simulation, {own} by core's own tests, {unusable} don't build, {unnoticed} NOT NOTICED",
+        changes.len()
+    );
+    Ok(if unnoticed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who notices a change.
+enum Notice {
+    Simulation,
+    OwnTests,
+    Unusable(String),
+    Nobody,
+}
+
+fn notice(garden: &Garden, change: &Bug) -> io::Result<Notice> {
+    let files = garden.grow("posix", Some(change), STATES)?;
+    let flash = match files {
+        Fate::Survived => garden.soak("nor", None, STATES)?,
+        Fate::Unusable(why) => return Ok(Notice::Unusable(why)),
+        found => found,
+    };
+    if flash != Fate::Survived {
+        return Ok(Notice::Simulation);
+    }
+    Ok(if garden.own_tests()? == Fate::Survived { Notice::Nobody } else { Notice::OwnTests })
+}
+
+#[derive(Default)]
+struct Tally {
+    simulation: usize,
+    own: usize,
+    unusable: usize,
+    unnoticed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, change: &Bug, notice: &Notice) {
+        let name = &change.name;
+        match notice {
+            Notice::Simulation => self.simulation += 1,
+            Notice::OwnTests => self.own += 1,
+            Notice::Unusable(why) => {
+                self.unusable += 1;
+                if why.contains("times") {
+                    println!("not tried    {name}: {why}");
+                }
+            }
+            Notice::Nobody => {
+                self.unnoticed += 1;
+                println!("NOT NOTICED  {name}");
+            }
+        }
+        eprintln!("{name}");
+    }
+}
+
+const STATES: u64 = 20_000;
+/// Far more than any of them takes.
+const PATIENCE: Duration = Duration::from_secs(120);
