@@ -42,7 +42,7 @@ pub struct Cuts {
     pub profile: Profile,
     /// Outcomes that are looked at after one call.
     pub times: usize,
-    /// Of so many calls one is cut.
+    /// Of so many calls one is cut; the end of the life always is.
     pub one_in: usize,
     /// Not before the process has sent something.
     pub when_heard: bool,
@@ -180,6 +180,15 @@ impl Life {
         let mut disks = Disks::new(&self.root, cuts.profile);
         let (mut begun, mut outside) = (HashMap::new(), Outside::default());
         let (mut calls, mut done) = (0usize, 0);
+        let mut cut = |disks: &Disks, outside: &Outside, chance: &mut Chance, when: &str| {
+            for _ in 0..cuts.times {
+                let place = directory_in_memory().map_err(|error| error.to_string())?;
+                disks.crash(place.path(), chance).map_err(|error| error.to_string())?;
+                check(place.path(), outside).map_err(|broken| format!("{when}: {broken}"))?;
+                done += 1;
+            }
+            Ok::<(), String>(())
+        };
         for seen in &self.seen {
             match seen {
                 Seen::Said(line) => outside.said.push(line.clone()),
@@ -192,18 +201,14 @@ impl Life {
                     let Some((act, since)) = begun.remove(thread).filter(|_| !failed) else { continue };
                     disks.carry_out(act, since, chance)?;
                     calls += 1;
-                    let passes =
-                        !calls.is_multiple_of(cuts.one_in) || (cuts.when_heard && outside.sent.is_empty());
-                    for _ in 0..if passes { 0 } else { cuts.times } {
-                        let place = directory_in_memory().map_err(|error| error.to_string())?;
-                        disks.crash(place.path(), chance).map_err(|error| error.to_string())?;
-                        check(place.path(), &outside)
-                            .map_err(|broken| format!("after call {calls}, {}: {broken}", act.name()))?;
-                        done += 1;
+                    let heard = !outside.sent.is_empty();
+                    if calls.is_multiple_of(cuts.one_in) && (heard || !cuts.when_heard) {
+                        cut(&disks, &outside, chance, &format!("after call {calls}, {}", act.name()))?;
                     }
                 }
             }
         }
+        cut(&disks, &outside, chance, "in the end")?;
         Ok(done)
     }
 }
