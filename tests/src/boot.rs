@@ -87,6 +87,7 @@ pub struct Boot<'a> {
     names: Option<Vec<File>>,
     rejected: u32,
     state: State,
+    replayed: u64,
     orphans: Vec<Extent>,
     calls: usize,
     reads: usize,
@@ -126,6 +127,7 @@ impl<'a> Boot<'a> {
             names: None,
             rejected: 0,
             state: State::default(),
+            replayed: 0,
             orphans: Vec::new(),
             calls: 0,
             reads: 0,
@@ -152,6 +154,9 @@ impl<'a> Boot<'a> {
                 Ask::Preserve(extent) => self.transcript.note(|| format!("        preserve {extent}")),
                 Ask::Orphan { extent, foreign } => {
                     self.transcript.note(|| format!("        orphan {extent}, foreign: {foreign}"));
+                    if is_listed(&self.recovery, extent) {
+                        return broken("what is listed is no orphan", extent.to_string());
+                    }
                     self.orphans.push(extent);
                 }
                 Ask::Done => return self.opened(),
@@ -210,6 +215,7 @@ impl<'a> Boot<'a> {
     fn records(&mut self) -> Verdict {
         while let Some((lsn, payload)) = self.recovery.next_record() {
             self.state = self.oracle.follows(self.state, lsn, payload)?;
+            self.replayed += 1;
         }
         Ok(())
     }
@@ -287,10 +293,25 @@ impl<'a> Boot<'a> {
                 format!("next {} after {}", report.next, self.state.records),
             );
         }
+        if report.records != self.replayed {
+            return broken("the report is true", format!("{} records of {}", report.records, self.replayed));
+        }
         let (state, orphans, calls) = (self.state, self.orphans, self.calls);
         let damage = report.damaged_snapshots - self.rejected + report.unneeded_damage;
         let opened = Opened { store, report, state, witnessed, orphans, calls, passed, damage };
         Ok((Ending::Opened(Box::new(opened)), self.begun))
+    }
+}
+
+/// Whether the manifest names a segment or a snapshot.
+fn is_listed(recovery: &SimRecovery, extent: Extent) -> bool {
+    let manifest = recovery.manifest();
+    match extent.role {
+        Role::Manifest => true,
+        Role::Wal => manifest.segments.as_slice().iter().any(|segment| segment.extent == extent.number),
+        Role::Snapshot => {
+            manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == extent.number)
+        }
     }
 }
 

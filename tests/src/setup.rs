@@ -62,7 +62,7 @@ impl Setup {
         let profile = Profile { sector, powersafe, stale: chance.one_in(3) };
         let write_unit = chance.pick(&[8, 8, 8, 16, 64, 512]);
         let batch_align = if powersafe { chance.pick(&[write_unit, write_unit, 512]) } else { sector as u32 };
-        let manifests: &[u32] = if batch_align == 4096 { &[8192, 16384] } else { &[4096, 4096, 8192] };
+        let manifests: &[u32] = if batch_align == 4096 { &[8192, 16384] } else { &[4096, 8192, 16384] };
         let geometry = Geometry {
             write_unit,
             batch_align: batch_align.max(write_unit),

@@ -1,5 +1,5 @@
 //! Changes core one expression at a time, and names the changes that neither the simulation nor core's own tests notice:
-//! `cargo mutants --package strandline-core --config tests/mutants.toml --list --diff | mutants [WORKERS]`.
+//! `cargo mutants --package strandline-core --config tests/mutants.toml --list --diff | mutants [WORKERS [STATES]]`.
 //!
 //! Exits with 1 if there are such changes.
 
@@ -16,15 +16,16 @@ use strandline_tests::planted::{Bug, Fate, Garden};
 fn main() -> io::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let workers = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_usize);
+    let argument = |at| std::env::args().nth(at).and_then(|count| count.parse::<u64>().ok());
+    let (workers, states) = (argument(1).unwrap_or(1), argument(2).unwrap_or(STATES));
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let changes = Bug::listed(&text);
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
-    let work = |worker: usize| {
+    let work = |worker: u64| {
         let garden = Garden::new(&root, &target.join(format!("mutants-{worker}")), PATIENCE)?;
         while let Some(change) = changes.get(next.fetch_add(1, Relaxed)) {
-            let notice = notice(&garden, change)?;
+            let notice = notice(&garden, change, states)?;
             tally.lock().unwrap_or_else(PoisonError::into_inner).count(change, &notice);
         }
         Ok(())
@@ -54,10 +55,10 @@ enum Notice {
     Nobody,
 }
 
-fn notice(garden: &Garden, change: &Bug) -> io::Result<Notice> {
-    let files = garden.grow("posix", Some(change), STATES)?;
+fn notice(garden: &Garden, change: &Bug, states: u64) -> io::Result<Notice> {
+    let files = garden.grow("posix", Some(change), states)?;
     let flash = match files {
-        Fate::Survived => garden.soak("nor", None, STATES)?,
+        Fate::Survived => garden.soak("nor", None, states)?,
         Fate::Unusable(why) => return Ok(Notice::Unusable(why)),
         found => found,
     };
