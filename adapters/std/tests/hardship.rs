@@ -294,6 +294,15 @@ fn a_snapshot_of_a_newer_version_is_refused_and_stays() {
 }
 
 #[test]
+fn verify_of_an_empty_directory_finds_no_record_and_begins_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("snapshots")).unwrap();
+    let found = Log::verify(&options(directory.path())).unwrap();
+    assert!(found.report.fresh && found.report.records == 0, "{:?}", found.report);
+    assert!(contents(directory.path()).iter().all(|(path, ..)| path.ends_with("LOCK")));
+}
+
+#[test]
 fn verify_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (log, ..) = open(directory.path());
