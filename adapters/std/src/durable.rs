@@ -15,7 +15,8 @@ use strandline_core::store::Priority;
 use strandline_core::types::Lsn;
 
 use crate::error::{AppendError, OpenError, SnapshotError};
-use crate::log::{Log, Options, SnapshotInfo};
+use crate::log::{Log, SnapshotInfo};
+use crate::options::Options;
 use crate::recover::{Recovered, Replay};
 use crate::snapshot::Image;
 

@@ -5,10 +5,12 @@
 
 use std::fs;
 
-use strandline_tests::kill::copy;
 use strandline_tests::process::{Ended, Setup};
 
-use crate::support::{Attached, ask, check_keys, edit, fresh, newest_segment, snapshots, start, write_keys};
+use crate::support::{
+    Attached, KILL, MOST_CALLS, ask, check_keys, cut_repairs, edit, fresh, fresh_copy, newest_segment,
+    repair, snapshots, start, under, write_keys,
+};
 
 #[test]
 fn a_start_may_be_cut_or_fail_at_every_system_call() {
@@ -122,13 +124,6 @@ fn faults() -> impl Iterator<Item = (&'static str, &'static str)> {
     CALLS.iter().flat_map(move |call| faults.into_iter().map(move |fault| (*call, fault)))
 }
 
-/// The server, where the `nth` of these calls on a thread meets the fault.
-fn under(setup: &Setup, call: &str, fault: &str, nth: usize) -> Setup {
-    let inject = format!("inject={call}:{fault}:when={nth}");
-    let trace = format!("trace={call}");
-    setup.clone().under(["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject])
-}
-
 fn check_end(ended: &Ended, call: &str, fault: &str, nth: usize) {
     let what = format!("{call} {nth}: {fault}");
     if fault == KILL {
@@ -140,19 +135,9 @@ fn check_end(ended: &Ended, call: &str, fault: &str, nth: usize) {
     }
 }
 
-fn fresh_copy(from: &Setup, to: &Setup) {
-    if to.data().exists() {
-        fs::remove_dir_all(to.data()).expect("removed");
-    }
-    copy(from.data(), to.data()).expect("copied");
-}
-
-const KILL: &str = "signal=KILL";
 /// The calls that change files, or make changes durable; a question mark is for those that not every processor has.
 const CALLS: [&str; 5] =
     ["pwrite64", "fdatasync", "fsync", "?rename,?renameat,?renameat2", "?unlink,?unlinkat"];
-/// More of one kind than a start or a snapshot makes.
-const MOST_CALLS: usize = 30;
 
 #[test]
 fn a_repair_may_be_cut_at_every_system_call_and_another_one_finishes_it() {
@@ -174,25 +159,11 @@ fn a_repair_may_be_cut_at_every_system_call_and_another_one_finishes_it() {
     (0..3)
         .for_each(|number| edit(&setup.data().join(format!("wal/manifest-{number}")), |bytes| bytes.fill(0)));
     let cut = setup.clone().over(place.path().join("cut"));
-    let repair = |setup: &Setup| setup.clone().word("repair").word("--apply");
     fresh_copy(&setup, &cut);
     assert_eq!(repair(&cut).run().code(), Some(0));
     let expected = said_of(&cut);
-    let mut met = 0;
-    for call in CALLS.iter().filter(|call| **call != "pwrite64").chain(&["linkat", "write"]) {
-        for nth in 1..=MOST_CALLS {
-            fresh_copy(&setup, &cut);
-            let ended = under(&repair(&cut), call, KILL, nth).run();
-            if ended.signal() != Some(9) {
-                assert_eq!(ended.code(), Some(0), "{call} {nth}: {ended}");
-                break;
-            }
-            met += 1;
-            let again = repair(&cut).run();
-            assert_eq!(again.code(), Some(0), "{call} {nth}: {again}");
-            assert_eq!(said_of(&cut), expected, "{call} {nth}");
-        }
-    }
+    let calls = CALLS.iter().filter(|call| **call != "pwrite64").chain(&["linkat", "write"]);
+    let met = cut_repairs(&setup, &cut, calls, |what| assert_eq!(said_of(&cut), expected, "{what}"));
     assert!(met > 10, "only {met} repairs were cut");
 }
 

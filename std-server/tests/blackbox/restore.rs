@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use strandline::StoreId;
 use strandline::archive::{self, Archive, Header, OwnedEntry, Range, Writing};
-use strandline_tests::kill::copy;
 use strandline_tests::process::http;
-use strandline_tests::process::{Ended, Server, Setup};
+use strandline_tests::process::{Server, Setup};
 use tempfile::TempDir;
 
-use crate::support::{ask, call, client, edit, files, fresh, refused, say, start};
+use crate::support::{
+    ask, call, client, cut_repairs, edit, files, fresh, fresh_copy, refused, repair, say, start,
+};
 
 /// Everything that a server has: its events with their LSNs, and its keys.
 fn state(server: &Server) -> (Vec<(u64, String)>, Vec<String>) {
@@ -80,23 +81,12 @@ fn archived(snapshot: bool) -> (TempDir, Setup) {
     (place, setup)
 }
 
-fn repair(setup: &Setup) -> Setup {
-    setup.clone().word("repair").word("--apply")
-}
-
 fn segment(setup: &Setup, number: u64) -> PathBuf {
     setup.data().join(format!("wal/synap-{number:08}.wal"))
 }
 
 fn archives(setup: &Setup) -> Vec<PathBuf> {
     files(&setup.data().join("archives/shard-0"), ".zst")
-}
-
-fn fresh_copy(from: &Setup, to: &Setup) {
-    if to.data().exists() {
-        fs::remove_dir_all(to.data()).expect("removed");
-    }
-    copy(from.data(), to.data()).expect("copied");
 }
 
 fn verified(setup: &Setup) -> Value {
@@ -333,34 +323,17 @@ fn a_repair_that_makes_a_segment_again_may_be_cut_at_every_system_call() {
     let wanted = wanted(&setup, place.path());
     edit(&segment(&setup, 2), |bytes| bytes[400_000..620_000].fill(0x55));
     let cut = setup.clone().over(place.path().join("cut"));
-    let mut met = 0;
-    for call in ["write", "fsync", "fdatasync", "linkat,link", "?rename,?renameat,?renameat2"] {
-        for nth in 1..40 {
-            fresh_copy(&setup, &cut);
-            let ended = killed_at(&repair(&cut), call, nth);
-            if ended.signal() != Some(9) {
-                assert_eq!(ended.code(), Some(0), "{call} {nth}: {ended}");
-                break;
-            }
-            met += 1;
-            let again = repair(&cut).run();
-            assert_eq!(again.code(), Some(0), "{call} {nth}: {again}");
-            let shown = verified(&cut);
-            assert_eq!(
-                (&shown["verdict"], &shown["shards"][0]["losses_ever"]),
-                (&"good".into(), &0.into()),
-                "{call} {nth}: {shown}"
-            );
-            let server = start(&cut);
-            assert!(state(&server) == wanted, "{call} {nth}");
-            server.kill();
-        }
-    }
+    let calls = &["write", "fsync", "fdatasync", "linkat,link", "?rename,?renameat,?renameat2"];
+    let met = cut_repairs(&setup, &cut, calls, |what| {
+        let shown = verified(&cut);
+        assert_eq!(
+            (&shown["verdict"], &shown["shards"][0]["losses_ever"]),
+            (&"good".into(), &0.into()),
+            "{what}: {shown}"
+        );
+        let server = start(&cut);
+        assert!(state(&server) == wanted, "{what}");
+        server.kill();
+    });
     assert!(met > 8, "only {met} repairs were cut");
-}
-
-/// The program, killed at the `nth` of these calls.
-fn killed_at(setup: &Setup, calls: &str, nth: usize) -> Ended {
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={nth}"));
-    setup.clone().under(["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).run()
 }

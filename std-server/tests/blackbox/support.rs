@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::Value;
+use strandline_tests::kill::copy;
 use strandline_tests::process::http;
 use strandline_tests::process::resp::Client;
 use strandline_tests::process::{Ended, PATIENCE, Server, Setup};
@@ -127,6 +128,59 @@ pub(crate) fn newest_segment(data: &Path) -> (PathBuf, usize) {
     segments.sort_by_key(|(path, _)| fs::metadata(path).and_then(|data| data.modified()).expect("a time"));
     segments.pop().expect("a segment with frames")
 }
+
+/// Makes `to` a copy of `from`, and nothing else.
+pub(crate) fn fresh_copy(from: &Setup, to: &Setup) {
+    if to.data().exists() {
+        fs::remove_dir_all(to.data()).expect("removed");
+    }
+    copy(from.data(), to.data()).expect("copied");
+}
+
+/// The server, where the `nth` of these calls on a thread meets the fault.
+pub(crate) fn under(setup: &Setup, call: &str, fault: &str, nth: usize) -> Setup {
+    let inject = format!("inject={call}:{fault}:when={nth}");
+    let trace = format!("trace={call}");
+    setup.clone().under(["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject])
+}
+
+/// `repair --apply` over this data.
+pub(crate) fn repair(setup: &Setup) -> Setup {
+    setup.clone().word("repair").word("--apply")
+}
+
+/// Repairs copies of this data, each time killed at another one of these calls and then once more, to the end; `check` looks at the
+/// result. How many repairs were cut.
+pub(crate) fn cut_repairs<'c>(
+    setup: &Setup,
+    cut: &Setup,
+    calls: impl IntoIterator<Item = &'c &'static str>,
+    check: impl Fn(&str),
+) -> usize {
+    let mut met = 0;
+    for call in calls {
+        for nth in 1..=MOST_CALLS {
+            let what = format!("{call} {nth}");
+            fresh_copy(setup, cut);
+            let ended = under(&repair(cut), call, KILL, nth).run();
+            if ended.signal() != Some(9) {
+                assert_eq!(ended.code(), Some(0), "{what}: {ended}");
+                break;
+            }
+            assert!(nth < MOST_CALLS, "{what}: more calls than are cut");
+            met += 1;
+            let again = repair(cut).run();
+            assert_eq!(again.code(), Some(0), "{what}: {again}");
+            check(&what);
+        }
+    }
+    met
+}
+
+/// The fault that ends the process.
+pub(crate) const KILL: &str = "signal=KILL";
+/// More of one kind than a start, a snapshot or a repair of the tests makes.
+pub(crate) const MOST_CALLS: usize = 40;
 
 /// Changes a file's bytes.
 pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

@@ -13,7 +13,8 @@ use super::manifest::{publish, write_unfinished};
 use super::{Examination, Examiner, Look, Step};
 use crate::dir::Dir;
 use crate::error::OpenError;
-use crate::log::{Log, Options, hold_existing};
+use crate::log::{Log, hold_existing};
+use crate::options::Options;
 
 impl Log {
     /// Reads everything that is kept, says what a start would find, what is damaged, and what goes past it. Nothing is changed. For a
