@@ -295,6 +295,30 @@ mod tests {
         assert_eq!(all, [Floor; 10], "fewer than two snapshots");
     }
 
+    #[test]
+    fn each_rule_at_its_border() {
+        use Ruling::{Counted, Expired, Free, Surplus, Young};
+        let (items, rules) = ten();
+        let eight = |rules: Rules| rulings(&items[..8], &[], &rules);
+        let (all, _) = eight(Rules { window: Some(15_000), ..rules });
+        assert_eq!(all[4..6], [Expired, Young], "as old as the window: it goes; no count is needed for that");
+        let (all, _) = eight(Rules { count: Some(3), ..rules });
+        assert_eq!(all[4..6], [Expired, Counted]);
+        let expiring = [Hold { logs: (LogId(5), LogId(5)), expires: Some(Millis(20_001)) }];
+        let (all, _) = rulings(&items[..8], &expiring, &Rules { count: Some(0), ..rules });
+        assert_eq!(all[4..6], [Ruling::Held(0), Expired], "until it ends, and not at its end");
+        for (most, free) in [(800, 8), (799, 7), (600, 6), (100, 1), (0, 0)] {
+            let (all, outcome) = eight(Rules { bytes: Some(most), ..rules });
+            let (gone, left) = all.split_at(8 - free);
+            assert!(
+                gone.iter().all(|ruling| *ruling == Surplus) && left.iter().all(|ruling| *ruling == Free)
+            );
+            assert_eq!(outcome, Outcome { kept_bytes: 100 * free as u64, excess: None });
+        }
+        let (all, outcome) = rulings(&items, &[], &Rules { bytes: Some(200), ..rules });
+        assert_eq!((all[0], all[7], outcome.excess), (Surplus, Surplus, None), "what must stay just fits");
+    }
+
     fn any_items() -> impl Strategy<Value = Vec<Item>> {
         let one = (1_u64..4, 1_u64..50, 0_u64..100, 0_u64..1_000);
         proptest::collection::vec(one, 0..40).prop_map(|rows| {

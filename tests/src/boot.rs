@@ -3,10 +3,11 @@
 use strandline_core::action::{Action, Buffer, Failure};
 use strandline_core::codec::extent::{ExtentHeader, HeaderParsed};
 use strandline_core::lower::posix::{File, Step, lower};
-use strandline_core::manifest::Snapshot;
+use strandline_core::manifest::{SegmentState, Snapshot};
 use strandline_core::recovery::{Ask, Existing, Refusal, Report};
 use strandline_core::store::Now;
 use strandline_core::types::{EffectId, Extent, LogId, Lsn, Role, StoreId};
+use strandline_core::wal::verdict;
 
 use crate::chance::Chance;
 use crate::oracle::{Oracle, State, Verdict, Violation, broken};
@@ -55,8 +56,10 @@ pub struct Opened {
     pub state: State,
     /// The LSN up to which the medium witnessed durability.
     pub witnessed: Lsn,
-    /// What may be removed.
-    pub orphans: Vec<Extent>,
+    /// What is not listed: what may be removed, and (`true`) what must be kept for the operator.
+    pub orphans: Vec<(Extent, bool)>,
+    /// Segment extents that the store may use again, as it began to replay.
+    pub free: Vec<u32>,
     /// System calls that were made.
     pub calls: usize,
     /// Segments that were passed on the way.
@@ -88,7 +91,12 @@ pub struct Boot<'a> {
     rejected: u32,
     state: State,
     replayed: u64,
-    orphans: Vec<Extent>,
+    orphans: Vec<(Extent, bool)>,
+    free: Vec<u32>,
+    /// The segments that exist, as the start began to replay.
+    listed: Vec<(LogId, Extent)>,
+    /// What must be copied before it is changed.
+    preserved: Vec<Extent>,
     calls: usize,
     reads: usize,
     /// Segments that this start began.
@@ -129,6 +137,9 @@ impl<'a> Boot<'a> {
             state: State::default(),
             replayed: 0,
             orphans: Vec::new(),
+            free: Vec::new(),
+            listed: Vec::new(),
+            preserved: Vec::new(),
             calls: 0,
             reads: 0,
             begun: Vec::new(),
@@ -151,13 +162,16 @@ impl<'a> Boot<'a> {
                         return Ok((Ending::Cut, self.begun));
                     }
                 }
-                Ask::Preserve(extent) => self.transcript.note(|| format!("        preserve {extent}")),
+                Ask::Preserve(extent) => {
+                    self.transcript.note(|| format!("        preserve {extent}"));
+                    self.preserved.push(extent);
+                }
                 Ask::Orphan { extent, foreign } => {
                     self.transcript.note(|| format!("        orphan {extent}, foreign: {foreign}"));
-                    if is_listed(&self.recovery, extent) {
+                    if is_listed(&self.recovery, extent) || self.is_free(extent) {
                         return broken("what is listed is no orphan", extent.to_string());
                     }
-                    self.orphans.push(extent);
+                    self.orphans.push((extent, foreign));
                 }
                 Ask::Done => return self.opened(),
                 Ask::Refuse(refusal) => {
@@ -213,6 +227,13 @@ impl<'a> Boot<'a> {
     }
 
     fn records(&mut self) -> Verdict {
+        if self.replayed == 0 {
+            let manifest = self.recovery.manifest();
+            self.free = manifest.free.as_slice().iter().map(|free| free.extent).collect();
+            let segments = manifest.segments.as_slice().iter();
+            let there = segments.filter(|segment| segment.state != SegmentState::Missing);
+            self.listed = there.map(|segment| (segment.log, Extent::wal(segment.extent))).collect();
+        }
         while let Some((lsn, payload)) = self.recovery.next_record() {
             self.state = self.oracle.follows(self.state, lsn, payload)?;
             self.replayed += 1;
@@ -277,7 +298,15 @@ impl<'a> Boot<'a> {
         Ok(())
     }
 
+    /// Whether the extent may be used again.
+    fn is_free(&self, extent: Extent) -> bool {
+        let free = self.recovery.manifest().free.as_slice();
+        extent.role == Role::Wal && free.iter().any(|free| free.extent == extent.number)
+    }
+
     fn opened(self) -> Result<(Ending, Begun), Violation> {
+        self.nothing_is_forgotten()?;
+        self.report_is_true()?;
         let witnessed = self.recovery.progress().1;
         let passed = passed(&self.recovery);
         let Some((store, report)) = self.recovery.finish() else {
@@ -287,19 +316,52 @@ impl<'a> Boot<'a> {
             let Report { next, end, verdict, void_bytes, rewritten, epoch, .. } = report;
             format!("        open: next {next}, end {end}, {verdict:?}, void {void_bytes}, rewritten {rewritten}, epoch {epoch}")
         });
-        if report.next != self.state.next() {
-            return broken(
-                "the report is true",
-                format!("next {} after {}", report.next, self.state.records),
-            );
-        }
-        if report.records != self.replayed {
-            return broken("the report is true", format!("{} records of {}", report.records, self.replayed));
-        }
-        let (state, orphans, calls) = (self.state, self.orphans, self.calls);
+        let (state, orphans, free, calls) = (self.state, self.orphans, self.free, self.calls);
         let damage = report.damaged_snapshots - self.rejected + report.unneeded_damage;
-        let opened = Opened { store, report, state, witnessed, orphans, calls, passed, damage };
+        let opened = Opened { store, report, state, witnessed, orphans, free, calls, passed, damage };
         Ok((Ending::Opened(Box::new(opened)), self.begun))
+    }
+
+    /// Every file is listed, free or handed over, and what is given up was preserved.
+    fn nothing_is_forgotten(&self) -> Verdict {
+        let lost = |file: &File| {
+            let extent = file.extent();
+            let is_handed_over = self.orphans.iter().any(|(orphan, _)| *orphan == extent);
+            !is_handed_over && !is_listed(&self.recovery, extent) && !self.is_free(extent)
+        };
+        if let Some(file) = self.disk.files().find(lost) {
+            return broken("what is not listed is handed over", file.name("log").to_string());
+        }
+        let report = self.recovery.report();
+        let discarded = report.verdict == Some(verdict::Verdict::Corrupt);
+        let forgotten = |(log, extent): &&(LogId, Extent)| {
+            discarded && *log >= report.end.log && !self.preserved.contains(extent)
+        };
+        match self.listed.iter().find(forgotten) {
+            Some((log, extent)) => {
+                broken("what is given up is kept for the operator", format!("log {log}, {extent}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn report_is_true(&self) -> Verdict {
+        let report = self.recovery.report();
+        let (next, last) = self.recovery.progress();
+        // Where the snapshot's segment is read from its place on, the bytes are known.
+        let from = report.snapshot.map(|snapshot| snapshot.position).filter(|from| from.offset > 0);
+        let from = from.filter(|from| from.log == report.end.log && *from <= report.end);
+        let bytes = from.map_or(report.bytes, |from| u64::from(report.end.offset - from.offset));
+        let is_true = report.next == self.state.next()
+            && report.records == self.replayed
+            && report.bytes == bytes
+            && next == report.next
+            && last >= report.settled.lsn;
+        if is_true {
+            return Ok(());
+        }
+        let (state, replayed) = (self.state, self.replayed);
+        broken("the report is true", format!("{report:?}, {next} of {last}; {replayed} replayed, {state:?}"))
     }
 }
 

@@ -130,7 +130,7 @@ pub struct Garden {
 }
 
 impl Garden {
-    /// In the directory `place`, for the workspace at `root`; a program that runs longer than `patience` is taken for endless.
+    /// In the directory `place`, for the workspace at `root`; a simulation that takes longer than `patience` is endless.
     ///
     /// # Errors
     /// The sources can't be copied.
@@ -163,6 +163,12 @@ impl Garden {
             &self.copy.join("tests/src/lib.rs"),
             format!("//! The simulation.\n{modules}").as_bytes(),
         )
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Plants the bug (or none, to see that the suite is silent then), builds the copy and lets worlds live in it.
@@ -199,7 +205,7 @@ impl Garden {
         let seed = seed.map(|seed| ["--seed".to_owned(), seed.to_string()]);
         let mut soak = Command::new(self.target.join("debug/soak"));
         soak.args([medium, "--brief", "--states", &states.to_string()]).args(seed.iter().flatten());
-        Ok(match self.run(soak.env_remove("SEED"))? {
+        Ok(match self.run(soak.env_remove("SEED"), self.patience)? {
             None => Fate::Endless,
             Some((Some(0), _)) => Fate::Survived,
             Some((Some(1), said)) => killed(&said),
@@ -207,15 +213,16 @@ impl Garden {
         })
     }
 
-    /// Runs core's own tests over what was planted last.
+    /// Builds core's own tests, and those that ask recovery by hand, over what was planted last and runs them; `patience` is for
+    /// both.
     ///
     /// # Errors
     /// Programs can't be started.
-    pub fn own_tests(&self) -> io::Result<Fate> {
+    pub fn own_tests(&self, patience: Duration) -> io::Result<Fate> {
         let mut tests = Command::new(env!("CARGO"));
-        tests.args(["test", "--offline", "--quiet", "-p", "strandline-core", "--lib"]);
+        tests.args(["test", "--offline", "--quiet", "--workspace", "--lib", "--test", "recovery"]);
         tests.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
-        Ok(match self.run(&mut tests)? {
+        Ok(match self.run(&mut tests, patience)? {
             None => Fate::Endless,
             Some((Some(0), _)) => Fate::Survived,
             Some((_, said)) => Fate::Killed { promise: last_line(&said), states: 0 },
@@ -223,7 +230,7 @@ impl Garden {
     }
 
     /// Runs a program to its end: its exit code and what it said; `None` if that takes too long.
-    fn run(&self, command: &mut Command) -> io::Result<Option<(Option<i32>, String)>> {
+    fn run(&self, command: &mut Command, patience: Duration) -> io::Result<Option<(Option<i32>, String)>> {
         let path = self.copy.join("said");
         let said = File::create(&path)?;
         let mut child =
@@ -234,7 +241,7 @@ impl Garden {
                 let said = fs::read(&path)?;
                 return Ok(Some((status.code(), String::from_utf8_lossy(&said).into_owned())));
             }
-            if begun.elapsed() > self.patience {
+            if begun.elapsed() > patience {
                 kill_process_group(Pid::from_child(&child), Signal::KILL)?;
                 child.wait()?;
                 return Ok(None);
@@ -257,7 +264,10 @@ impl Garden {
             }
         }
         fs::create_dir_all(to.join("bin"))?;
-        write_changed(&to.join("bin/soak.rs"), &fs::read(from.join("bin/soak.rs"))?)
+        write_changed(&to.join("bin/soak.rs"), &fs::read(from.join("bin/soak.rs"))?)?;
+        let tests = self.copy.join("tests/tests");
+        fs::create_dir_all(&tests)?;
+        write_changed(&tests.join("recovery.rs"), &fs::read(self.root.join("tests/tests/recovery.rs"))?)
     }
 }
 

@@ -11,6 +11,7 @@ mod every;
 mod jobs;
 mod newer;
 mod records;
+mod strangers;
 
 use std::collections::BTreeMap;
 
@@ -178,7 +179,7 @@ impl World {
         if let Some(file) = tail {
             self.written.insert(file, opened.store.position().offset as usize);
         }
-        for extent in opened.orphans {
+        for (extent, _) in opened.orphans {
             self.clean_up(extent);
         }
         self.store = Some(opened.store);

@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn both_halves_of_a_place_are_mixed_in() {
+        let seed = Seed(0xff00_ff00);
+        assert_eq!([seed.at(0), seed.at(0x9abc_def0)], [0xff00_ff00, 0x65bc_21f0]);
+        assert_eq!(seed.at(0x1234_5678_9abc_def0), 0x33c4_33c4);
+    }
+
+    #[test]
     fn the_same_bytes_at_the_same_place_never_verify_under_another_log_id_of_the_epoch() {
         let store = StoreId([7; 16]);
         let of = |log| Seed::wal::<TableCheck>(store, Epoch(3), LogId(log)).at(4096);

@@ -234,5 +234,13 @@ mod tests {
             .unwrap();
         assert_eq!(ExtentHeader::decode::<TableCheck>(&out), HeaderParsed::Newer(9));
         assert_eq!(ExtentHeader::decode::<TableCheck>(&[]), HeaderParsed::Absent);
+        let slot = Slot { offset: 0, lsn: Lsn(1000) };
+        let body = out[8..8 + EXTENT_BODY].to_vec();
+        framing.encode::<TableCheck>(Kind::Record, slot, &body, &mut out).unwrap();
+        assert_eq!(
+            ExtentHeader::decode::<TableCheck>(&out),
+            HeaderParsed::Absent,
+            "a record that looks like one"
+        );
     }
 }

@@ -232,9 +232,33 @@ mod tests {
     use crate::codec::check::TableCheck;
 
     const FRAMING: Framing = Framing { write_unit: 8, seed: Seed::HEADER };
+    const KINDS: [Kind; 10] = [
+        Kind::Record,
+        Kind::Resume,
+        Kind::Group,
+        Kind::Mark,
+        Kind::Pad,
+        Kind::Extent,
+        Kind::Manifest,
+        Kind::Chunk,
+        Kind::Index,
+        Kind::End,
+    ];
 
     fn at(offset: u64) -> Slot {
         Slot { offset, lsn: Lsn(0x1_2c) }
+    }
+
+    #[test]
+    fn every_kind_reads_back_short_and_long() {
+        for (kind, bytes) in KINDS.into_iter().flat_map(|kind| [(kind, 5), (kind, 70_000)]) {
+            let (payload, mut out) = (vec![7; bytes], vec![0; bytes + 32]);
+            let used = FRAMING.encode::<TableCheck>(kind, at(8), &payload, &mut out).unwrap();
+            let Parsed::Frame(frame) = FRAMING.decode::<TableCheck>(&out[..used], 8, 1 << 20) else {
+                panic!("{kind:?} of {bytes}")
+            };
+            assert_eq!((frame.kind, frame.payload, frame.bytes), (kind, &payload[..], used));
+        }
     }
 
     #[test]
@@ -296,6 +320,17 @@ mod tests {
         huge[7] = Kind::Record as u8 | LONG;
         huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(FRAMING.decode::<TableCheck>(&huge, 0, 64 << 20), Parsed::Bad);
+        for kind in KINDS {
+            huge[7] = kind as u8 | LONG;
+            let mut is_bad = |len: u32| {
+                huge[8..12].copy_from_slice(&len.to_le_bytes());
+                FRAMING.decode::<TableCheck>(&huge, 0, 64 << 20) == Parsed::Bad
+            };
+            assert!(!is_bad(MAX_PAYLOAD), "{kind:?}");
+            let holds_records = matches!(kind, Kind::Record | Kind::Group);
+            assert_eq!(is_bad(MAX_PAYLOAD + 1), holds_records, "no record is so large: {kind:?}");
+        }
+        huge[7] = Kind::Record as u8 | LONG;
         assert_eq!(
             FRAMING.decode::<TableCheck>(&huge[..8], 0, 8),
             Parsed::Bad,

@@ -429,6 +429,23 @@ mod tests {
     }
 
     #[test]
+    fn inside_a_batch_it_is_known_where_it_ends() {
+        let (segment, mut reader) = (segment(), reader());
+        let end = batch(0, Lsn(1), &[b"record 0a", format!("record 0b {}", "x".repeat(300)).as_bytes()])
+            .1
+            .len() as u32;
+        let mut seen = Vec::new();
+        while reader.expected() < Lsn(4) {
+            let at = reader.offset() as usize;
+            let _ = reader.next::<TableCheck>(&segment[at..]);
+            seen.push(reader.batch().map(|batch| (batch.end, batch.next)));
+        }
+        let first = Some((end, Lsn(3)));
+        assert_eq!(seen[..3], [first; 3], "its mark and its records: padding follows");
+        assert_eq!(seen[3..].iter().flatten().map(|(_, next)| *next).collect::<Vec<_>>(), [Lsn(5); 2]);
+    }
+
+    #[test]
     fn the_records_of_a_group_come_out_one_by_one_and_are_verified_whenever_the_window_is_another() {
         let mut buffer = vec![0xaa; 4096];
         let position = Position { log: LogId(4), offset: 0 };

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let ran = match words.as_slice() {
         [word] if word == host::echo::WORD => host::echo::serve(),
+        [word, job @ ..] if word == host::logs::WORD => host::logs::serve(job),
         _ => Request::parse(words.into_iter()).and_then(|request| run(&request)),
     };
     match ran {

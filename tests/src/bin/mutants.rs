@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 use strandline_tests::planted::{Bug, Fate, Garden};
 
@@ -23,9 +24,9 @@ fn main() -> io::Result<ExitCode> {
     let changes = Bug::listed(&text);
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
     let work = |worker: u64| {
-        let garden = Garden::new(&root, &target.join(format!("mutants-{worker}")), PATIENCE)?;
+        let suite = Suite::new(&root, &target.join(format!("mutants-{worker}")), states)?;
         while let Some(change) = changes.get(next.fetch_add(1, Relaxed)) {
-            let notice = notice(&garden, change, states)?;
+            let notice = suite.notice(change, states)?;
             tally.lock().unwrap_or_else(PoisonError::into_inner).count(change, &notice);
         }
         Ok(())
@@ -47,25 +48,49 @@ fn main() -> io::Result<ExitCode> {
     Ok(if unnoticed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Where changes are tried, and how long core's own tests may take there.
+struct Suite {
+    garden: Garden,
+    patience: Duration,
+}
+
+impl Suite {
+    /// Sees that nothing is found without a change; what takes several times as long as that is endless.
+    fn new(root: &Path, place: &Path, states: u64) -> io::Result<Self> {
+        let garden = Garden::new(root, place, PATIENCE)?;
+        let built = garden.grow("posix", None, states)?;
+        let begun = Instant::now();
+        let fates = [built, garden.soak("posix", None, states)?, garden.soak("nor", None, states)?];
+        let simulations = begun.elapsed();
+        let own = garden.own_tests(PATIENCE)?;
+        if own != Fate::Survived || fates.iter().any(|fate| *fate != Fate::Survived) {
+            return Err(io::Error::other("something is found in the sources as they are"));
+        }
+        let garden = garden.with_patience(simulations * TIMES);
+        Ok(Self { garden, patience: (begun.elapsed() - simulations) * TIMES })
+    }
+
+    fn notice(&self, change: &Bug, states: u64) -> io::Result<Notice> {
+        let files = self.garden.grow("posix", Some(change), states)?;
+        let flash = match files {
+            Fate::Survived => self.garden.soak("nor", None, states)?,
+            Fate::Unusable(why) => return Ok(Notice::Unusable(why)),
+            found => found,
+        };
+        if flash != Fate::Survived {
+            return Ok(Notice::Simulation);
+        }
+        let own = self.garden.own_tests(self.patience)?;
+        Ok(if own == Fate::Survived { Notice::Nobody } else { Notice::OwnTests })
+    }
+}
+
 /// Who notices a change.
 enum Notice {
     Simulation,
     OwnTests,
     Unusable(String),
     Nobody,
-}
-
-fn notice(garden: &Garden, change: &Bug, states: u64) -> io::Result<Notice> {
-    let files = garden.grow("posix", Some(change), states)?;
-    let flash = match files {
-        Fate::Survived => garden.soak("nor", None, states)?,
-        Fate::Unusable(why) => return Ok(Notice::Unusable(why)),
-        found => found,
-    };
-    if flash != Fate::Survived {
-        return Ok(Notice::Simulation);
-    }
-    Ok(if garden.own_tests()? == Fate::Survived { Notice::Nobody } else { Notice::OwnTests })
 }
 
 #[derive(Default)]
@@ -98,5 +123,7 @@ impl Tally {
 }
 
 const STATES: u64 = 20_000;
-/// Far more than any of them takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far more than anything takes.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// How many times as long as without a change.
+const TIMES: u32 = 5;

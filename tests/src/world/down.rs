@@ -4,7 +4,7 @@ use strandline_core::lower::posix::File;
 use strandline_core::recovery::Refusal;
 use strandline_core::types::Lsn;
 
-use super::{World, newer};
+use super::{World, newer, strangers};
 use crate::boot::{Begun, Boot, Ending, Opened, Plan};
 use crate::chance::Chance;
 use crate::oracle::{Loss, Verdict, Violation, broken};
@@ -27,6 +27,8 @@ enum Kind {
     Flip,
     /// A newer version wrote a record behind the last one.
     Newer,
+    /// Files that the store does not list lie there.
+    Strangers,
     /// A read of the start fails.
     Unreadable,
     /// A system call of the start fails.
@@ -135,7 +137,8 @@ impl World {
     pub(super) fn probe(&mut self, chance: &mut Chance) -> Verdict {
         let power = chance.percent(75);
         let kind = match chance.below(20) {
-            0..7 => Kind::Plain,
+            0..6 => Kind::Plain,
+            6 => Kind::Strangers,
             7 => Kind::Newer,
             8..10 => Kind::Twice,
             10..14 => Kind::Inside,
@@ -184,6 +187,7 @@ impl<'w> Probe<'w> {
             Kind::Fallback => self.compare(Plan { reject: self.world.falls_back, ..plan }, chance),
             Kind::Flip => self.flip(plan, chance),
             Kind::Newer => self.newer(plan, chance),
+            Kind::Strangers => self.strangers(plan, chance),
             Kind::Unreadable => self.unreadable(plan, chance),
             Kind::Fail => self.fail(plan, chance),
         }
@@ -278,6 +282,21 @@ impl<'w> Probe<'w> {
             Some(opened) => self.answer(plain.as_ref(), &opened),
             None => Ok(()),
         }
+    }
+
+    /// What is not listed is handed over for what it is, and changes nothing else.
+    fn strangers(&mut self, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before = self.disk.clone();
+        let clean = self.start(plan, chance)?.filter(|clean| !clean.report.fresh);
+        self.disk = before;
+        self.begun.clear();
+        let Some(clean) = clean else { return Ok(()) };
+        let planted = strangers::plant(&mut self.disk, &clean, self.world.setup.geometry, chance);
+        let Some(opened) = self.start(plan, chance)? else { return Ok(()) };
+        if let Some(stranger) = planted.iter().find(|stranger| !opened.orphans.contains(stranger)) {
+            return broken("strangers are told apart", format!("{stranger:?} of {:?}", opened.orphans));
+        }
+        self.answer(Some(&clean), &opened)
     }
 
     /// One flipped bit anywhere: the store refuses, or has everything that was witnessed.

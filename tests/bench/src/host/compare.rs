@@ -96,7 +96,10 @@ pub(crate) enum Unit {
     PerSecond,
     BytesPerSecond,
     Seconds,
+    /// Of seconds, shown as millionths.
+    Micros,
     Bytes,
+    Count,
 }
 
 impl Unit {
@@ -107,6 +110,8 @@ impl Unit {
             Self::BytesPerSecond => format!("{:.0} MB/s", figure / 1e6),
             Self::Seconds if figure < 0.1 => format!("{:.1} ms", figure * 1e3),
             Self::Seconds => format!("{figure:.2} s"),
+            Self::Micros => format!("{:.0} µs", figure * 1e6),
+            Self::Count => format!("{figure:.2}"),
             Self::Bytes if figure >= 1e6 => format!("{:.1} MB", figure / 1e6),
             Self::Bytes => format!("{figure:.0} B"),
         }

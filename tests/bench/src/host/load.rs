@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use strandline_tests::process::resp::{Reply, encode};
 
@@ -29,6 +29,14 @@ pub(crate) struct Load {
 
 /// Commands a second.
 pub(crate) fn rate(address: SocketAddr, load: Load) -> Result<f64, String> {
+    let output = benchmark(address, load).output().map_err(|error| format!("redis-benchmark: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().rfind(|line| line.starts_with('"'));
+    let rate = line.and_then(|line| line.split('"').nth(3)?.parse().ok());
+    rate.ok_or_else(|| format!("redis-benchmark: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn benchmark(address: SocketAddr, load: Load) -> Command {
     let Load { test, depth, requests, keys } = load;
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-t", test, "--csv"]);
@@ -37,11 +45,25 @@ pub(crate) fn rate(address: SocketAddr, load: Load) -> Result<f64, String> {
     {
         command.args([flag, &number.to_string()]);
     }
-    let output = command.output().map_err(|error| format!("redis-benchmark: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().rfind(|line| line.starts_with('"'));
-    let rate = line.and_then(|line| line.split('"').nth(3)?.parse().ok());
-    rate.ok_or_else(|| format!("redis-benchmark: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    command
+}
+
+/// A load that goes on until it is dropped.
+pub(crate) struct Storm(Child);
+
+impl Storm {
+    pub(crate) fn start(address: SocketAddr, load: Load) -> Result<Self, String> {
+        let mut command = benchmark(address, load);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.map(Self).map_err(|error| format!("redis-benchmark: {error}"))
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// Stores `keys` keys of 16 bytes, the ones that [`rate`] draws from.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  rows ──► compare::interleaved ─┬─► servers::Ours   ◄── load (redis-benchmark, our HTTP client) ──► figures of each round
-//!                                 └─► servers::Redis  ◄──┘                                              └─► medians, ratio
+//!                                 ├─► servers::Redis  ◄──┘                                              ├─► medians, ratio
+//!                                 └─► logs::Job: ours, other logs, bounds, each in a process ───────────┘
 //! ```
 //!
 //! Absolute figures move with the machine; the ratio is the median of the ratios of the rounds. Data lies in memory, and where a
@@ -12,6 +13,7 @@ pub(crate) mod compare;
 pub(crate) mod echo;
 mod http_load;
 mod load;
+pub(crate) mod logs;
 mod rows;
 pub(crate) mod servers;
 
@@ -64,10 +66,23 @@ pub(crate) const MISSED: [(&str, &str); 5] = [
 
 /// Every row, by name. A row is a function that measures ours and the peer and says what the goal is.
 pub(crate) const ROWS: &[(&str, Measure)] = &[
+    ("H1", rows::log::frames),
+    ("H2", rows::log::appends),
+    ("H2-bound", rows::log::appends_bound),
+    ("H3", rows::log::crowds),
+    ("H4", rows::log::one_client),
+    ("H5", rows::log::group_commit),
+    ("H5-okaywal", rows::log::group_commit_again),
+    ("H5-p50", rows::log::medians),
     ("H6", rows::rates::durable_sets),
+    ("H7", rows::log::system_calls),
+    ("H8", rows::log::replays),
+    ("H8-bound", rows::log::replays_bound),
     ("H9", rows::restart::million),
     ("H10", rows::restart::ten_million),
     ("H11", rows::snapshot::durations),
+    ("H12", rows::snapshot::memory),
+    ("H13", rows::pauses::longest),
     ("H14", rows::memory::bytes_a_key),
     ("H15", rows::rates::sets),
     ("H16", rows::rates::gets),

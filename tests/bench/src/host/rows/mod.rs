@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod http;
+pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod pauses;
 pub(crate) mod rates;

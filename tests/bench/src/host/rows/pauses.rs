@@ -1,10 +1,14 @@
-//! H18: what archiving and snapshots do to the time that a write takes.
+//! H13, H18: what snapshots, growth and archiving do to the time that a write takes.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+use std_server::keyspace::{self, Effect, Keyspace};
 use strandline_tests::device::Device;
 use strandline_tests::process::http::request;
 use strandline_tests::process::resp::{Client, Reply};
@@ -13,9 +17,58 @@ use crate::chance::Chance;
 use crate::host::Settings;
 use crate::host::compare::{Comparison, Goal, Pair, Part, Unit, interleaved};
 use crate::host::load::{VALUE_BYTES, fill};
-use crate::host::servers::{ours, start};
+use crate::host::servers::{RedisSetup, ask, ours, start};
 
-/// The row.
+/// H13. By the processor time of the thread: another program's turn is no pause of the table.
+pub(crate) fn longest(_: &Settings) -> Comparison {
+    let parts = table().and_then(|ours| {
+        let fork = fork()?;
+        let goal = Goal::NoMoreThan(0.5e-3);
+        Ok(ours.map(|pause| Part { pair: Pair::of(pause, fork), goal }).into())
+    });
+    let measure =
+        "to begin a snapshot of 10 M keys (16 B + 64 B) / the longest insert on the way there, one run";
+    Comparison { id: "H13", measure, peer: "redis-server's fork", unit: Unit::Micros, parts }
+}
+
+/// Seconds that beginning an image takes, and that the longest insert took.
+fn table() -> Result<[f64; 2], String> {
+    let shared = Arc::new(Mutex::new(Keyspace::new(keyspace::Options { seed: 0x13, ..Default::default() })));
+    let (value, mut longest) = ("v".repeat(VALUE_BYTES), 0.0_f64);
+    for number in 0..MANY_KEYS {
+        let key = format!("key:{number:012}");
+        let effect = Effect::Set { key: key.as_bytes(), value: value.as_bytes(), expires_at_ms: None };
+        let begun = worked();
+        shared.lock().apply(effect);
+        longest = longest.max(worked() - begun);
+    }
+    let begun = worked();
+    let image = Keyspace::begin_image(&shared).map_err(|error| error.to_string())?;
+    let took = worked() - begun;
+    if image.keys() == MANY_KEYS { Ok([took, longest]) } else { Err(format!("{} keys", image.keys())) }
+}
+
+/// Seconds that this thread has worked.
+fn worked() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Seconds that the peer stands still to begin a snapshot of as many keys.
+fn fork() -> Result<f64, String> {
+    let device = Device::new()?;
+    let redis = RedisSetup::new(&device, None)?.start()?;
+    fill(redis.address, MANY_KEYS)?;
+    ask(redis.address, &["BGSAVE"])?;
+    let facts = ask(redis.address, &["INFO", "stats"])?.to_string();
+    let micros =
+        facts.lines().find_map(|line| line.trim().strip_prefix("latest_fork_usec:")?.parse::<f64>().ok());
+    micros.map(|micros| micros / 1e6).ok_or_else(|| "the peer does not say how long it forked".into())
+}
+
+const MANY_KEYS: usize = 10_000_000;
+
+/// H18.
 pub(crate) fn writes(settings: &Settings) -> Comparison {
     let parts = both(settings).map(|pair| vec![Part { pair, goal: Goal::AtMost(1.2) }]);
     let measure = "99 % of SET 64 B take no longer, `periodic`, 4 clients, 1 M keys, while snapshots are taken and segments archived one behind the other";
