@@ -3,7 +3,7 @@
 use strandline_core::action::{Action, Buffer, Failure};
 use strandline_core::codec::extent::{ExtentHeader, HeaderParsed};
 use strandline_core::lower::posix::{File, Step, lower};
-use strandline_core::manifest::{SegmentState, Snapshot};
+use strandline_core::manifest::{MANIFEST_EXTENTS, SegmentState, Snapshot};
 use strandline_core::recovery::{Ask, Existing, Refusal, Report};
 use strandline_core::store::Now;
 use strandline_core::types::{EffectId, Extent, LogId, Lsn, Role, StoreId};
@@ -91,6 +91,10 @@ pub struct Boot<'a> {
     rejected: u32,
     state: State,
     replayed: u64,
+    /// The id that a new store gets.
+    fresh: StoreId,
+    /// Bytes of the log that were written again.
+    rewritten: u64,
     orphans: Vec<(Extent, bool)>,
     free: Vec<u32>,
     /// The segments that exist, as the start began to replay.
@@ -136,6 +140,8 @@ impl<'a> Boot<'a> {
             rejected: 0,
             state: State::default(),
             replayed: 0,
+            fresh,
+            rewritten: 0,
             orphans: Vec::new(),
             free: Vec::new(),
             listed: Vec::new(),
@@ -244,6 +250,13 @@ impl<'a> Boot<'a> {
     /// Carries out an action; `false` if the crash came.
     fn act(&mut self, id: EffectId, action: Action) -> Result<bool, Violation> {
         self.begins(action)?;
+        if let Action::Write { bytes, .. } = action {
+            let there = self.recovery.bytes(bytes).len();
+            if there != bytes.len as usize {
+                return broken("a write has its bytes", format!("{there} of {action:?}"));
+            }
+            self.rewritten += if bytes.buffer == Buffer::Window { u64::from(bytes.len) } else { 0 };
+        }
         for step in lower(action, self.setup.geometry) {
             match self.call(step) {
                 Call::Done(Ok(())) => {}
@@ -355,8 +368,11 @@ impl<'a> Boot<'a> {
         let is_true = report.next == self.state.next()
             && report.records == self.replayed
             && report.bytes == bytes
+            && report.rewritten == self.rewritten
+            && report.fresh == (report.store == self.fresh)
             && next == report.next
-            && last >= report.settled.lsn;
+            && last >= report.settled.lsn
+            && (report.verdict != Some(verdict::Verdict::Clean) || report.void_bytes == 0);
         if is_true {
             return Ok(());
         }
@@ -365,11 +381,11 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// Whether the manifest names a segment or a snapshot.
+/// Whether the manifest names a segment or a snapshot, or is in this extent.
 fn is_listed(recovery: &SimRecovery, extent: Extent) -> bool {
     let manifest = recovery.manifest();
     match extent.role {
-        Role::Manifest => true,
+        Role::Manifest => extent.number < MANIFEST_EXTENTS,
         Role::Wal => manifest.segments.as_slice().iter().any(|segment| segment.extent == extent.number),
         Role::Snapshot => {
             manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == extent.number)

@@ -79,7 +79,7 @@ fn flash_part(lines: &[String], settings: &flash::Settings) -> String {
         reasons(lines, &flash::MISSED),
         machine(),
         said("rustc", "--version"),
-        peers(),
+        versions(&flash::PEERS),
         rows::settings::SEED,
         settings.seed,
         settings.histories,
@@ -91,8 +91,8 @@ fn host_part(lines: &[String], settings: &host::Settings) -> String {
         "## Host\n\n{TURNS}\n\n{}\n{}\n\n{}\n\n{}\n\n\
          - machine: {}\n\
          - compiler: {}, release profile of the workspace\n\
-         - peers: {}; axum {}\n\
-         - data: keys of 16 bytes, values of 64 bytes; H17, H19: a million order-like events of about 165 bytes in MessagePack \
+         - peers: {}; {}\n\
+         - data: keys of 16 bytes, values of 64 bytes; H1 to H8: records of random bytes, 512 MiB of them, or as many as are durable in 3 s; H17, H19: a million order-like events of about 165 bytes in MessagePack \
          (identifiers, words from short lists, amounts, a random trace id) and a million key-value writes with JSON of about \
          90 bytes, from fixed seeds; medians of {} rounds\n",
         host::compare::HEAD,
@@ -102,7 +102,7 @@ fn host_part(lines: &[String], settings: &host::Settings) -> String {
         machine(),
         said("rustc", "--version"),
         said("redis-server", "--version").split(" sha").next().unwrap_or_default(),
-        locked("axum"),
+        versions(&host::PEERS),
         settings.rounds,
     )
 }
@@ -133,9 +133,9 @@ fn said(command: &str, word: &str) -> String {
     output.map_or("unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Names and versions of the peers of the flash rows.
-fn peers() -> String {
-    PEERS.map(|name| format!("{name} {}", locked(name))).join(", ")
+/// Names and versions of packages.
+fn versions(names: &[&str]) -> String {
+    names.iter().map(|name| format!("{name} {}", locked(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// The version of a package, from the lock file.
@@ -146,7 +146,6 @@ fn locked(name: &str) -> &'static str {
     version.unwrap_or("unknown")
 }
 
-const PEERS: [&str; 2] = ["sequential-storage", "ekv"];
 const HEAD: &str = "# Benchmarks\n\n\
 Written by `cargo run --release --manifest-path tests/bench/Cargo.toml -- flash host --write`; not by hand. A part or a row that is \
 named alone is written alone.";

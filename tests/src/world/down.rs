@@ -324,9 +324,23 @@ impl<'w> Probe<'w> {
         }
     }
 
+    /// Another record than the first one that can't be read is no place to go past damage; nothing is changed.
+    fn only_there(&mut self, from: Lsn, plan: Plan, chance: &mut Chance) -> Verdict {
+        let before: Vec<_> = self.disk.files().collect();
+        for wrong in [from.next(), Lsn(from.0.saturating_sub(1))] {
+            let wrong = Plan { discard_from: Some(wrong), damaged: true, ..plan };
+            match self.boot(wrong, chance)? {
+                Ending::Refused(Refusal::NotThere { damage }) if damage.lsn == from => {}
+                ending => return broken("damage is only passed over where it is", format!("{ending:?}")),
+            }
+        }
+        if self.disk.files().eq(before) { Ok(()) } else { broken("a refusal changes nothing", String::new()) }
+    }
+
     /// The operator goes past the damage: the records before it are there, the loss is recorded, and it stays like that, even if
     /// the damage was a bad read that does not come again.
     fn discard(&mut self, from: Lsn, (file, bit): (File, usize), plan: Plan, chance: &mut Chance) -> Verdict {
+        self.only_there(from, plan, chance)?;
         let damaged = self.disk.content(file).unwrap_or_default().to_vec();
         self.transcript.note(|| format!("        discard from {from}"));
         let losses = match self.boot(Plan { discard_from: Some(from), damaged: true, ..plan }, chance)? {

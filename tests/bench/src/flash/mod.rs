@@ -44,6 +44,9 @@ pub(crate) const ROWS: [(&str, Measure); 12] = [
     ("F12", |_| rows::export::dropped()),
 ];
 
+/// The packages that are compared with.
+pub(crate) const PEERS: [&str; 2] = ["sequential-storage", "ekv"];
+
 /// What bounds the rows that miss their goals.
 pub(crate) const MISSED: [(&str, &str); 5] = [
     (
