@@ -255,6 +255,8 @@ const STEPS: u64 = 2000;
 struct Redis {
     process: Child,
     address: SocketAddr,
+    /// Where it saves what it is told to save.
+    _place: tempfile::TempDir,
 }
 
 impl Redis {
@@ -268,10 +270,12 @@ impl Redis {
         let port = address.port().to_string();
         let arguments =
             ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--databases", "1"];
-        let process = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        let place = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("redis-server");
+        let process = command.args(arguments).current_dir(place.path()).stdout(Stdio::null()).spawn();
         let process =
             process.expect("this test needs redis-server on PATH (Debian: apt-get install redis-server)");
-        let mut redis = Self { process, address };
+        let mut redis = Self { process, address, _place: place };
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline && redis.process.try_wait().ok()?.is_none() {
             if std::net::TcpStream::connect(address).is_ok() {

@@ -126,7 +126,7 @@ fn redis_py_works_and_goes_on_after_a_kill() {
 
 /// What does not pass must want a command that is not here, or be listed in `tests/clients/redis_py_exceptions.txt`.
 #[test]
-#[ignore = "takes a minute or two: cargo test -p std-server --test redis_clients -- --ignored --nocapture"]
+#[ignore = "takes up to five minutes: cargo test -p std-server --test redis_clients -- --ignored --nocapture"]
 fn redis_pys_own_tests_pass_as_far_as_commands_are_here() {
     let Some(python) = redis_py() else { return };
     let Some(sources) = redis_pys_tests(&python) else { return };
