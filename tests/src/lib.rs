@@ -15,6 +15,7 @@ pub mod coverage;
 pub mod crafted;
 pub mod device;
 pub mod exhaustive;
+pub mod handmade;
 pub mod history;
 pub mod kill;
 pub mod nor;

@@ -4,7 +4,7 @@ use super::{Ask, Existing, Recovery, Refusal, Stage};
 use crate::codec::check::Checksum;
 use crate::codec::extent::{ExtentHeader, HEADER_WINDOW, HeaderParsed, HeaderRole};
 use crate::geometry::Geometry;
-use crate::manifest::{FreeExtent, Loan, MANIFEST_EXTENTS, SegmentState};
+use crate::manifest::{FreeExtent, Loan, MANIFEST_EXTENTS, Segment, SegmentState};
 use crate::types::{Extent, Lsn, Position, Role, Settled};
 use crate::wal::batch_start;
 
@@ -89,11 +89,11 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             return self.take_foreign(extent);
         }
         self.named = self.named.max(header.revision);
-        let number = extent.number;
-        if extent.role == Role::Snapshot || header.role == HeaderRole::Snapshot {
-            let listed = extent.role == Role::Snapshot
-                && self.manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == number);
-            if !listed {
+        if (extent.role == Role::Snapshot) != (header.role == HeaderRole::Snapshot) {
+            return self.take_headless(extent);
+        }
+        if extent.role == Role::Snapshot {
+            if !self.is_listed(extent) {
                 self.orphan(extent, false);
             }
             return;
@@ -102,57 +102,57 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if header.epoch >= self.manifest.head.epoch {
             self.settled = self.settled.max(header.settled);
         }
-        let Some(at) = self.manifest.segments.as_slice().iter().position(|segment| segment.extent == number)
-        else {
-            if !self.is_free(number) {
+        let fallback = self.options.geometry;
+        let Some(segment) = self.segment_in(extent) else {
+            if !self.is_free(extent) {
                 self.orphan(extent, false);
             }
             return;
         };
-        let Some(segment) = self.manifest.segments.as_mut_slice().get_mut(at) else { return };
         let own = header.log == segment.log && header.epoch == segment.epoch;
         segment.state = if own { SegmentState::Headed } else { SegmentState::Unheaded };
         if own {
             let (write_unit, batch_align, extent_bytes) = header.geometry;
-            let geometry = Geometry { write_unit, batch_align, extent_bytes, ..self.options.geometry };
-            segment.geometry = geometry.check().unwrap_or(self.options.geometry);
+            let geometry = Geometry { write_unit, batch_align, extent_bytes, ..fallback };
+            segment.geometry = geometry.check().unwrap_or(fallback);
             segment.fence = header.fence;
         }
     }
 
+    /// The listed segment that the extent should hold.
+    fn segment_in(&mut self, extent: Extent) -> Option<&mut Segment> {
+        let segments = self.manifest.segments.as_mut_slice();
+        segments.iter_mut().find(|segment| Extent::wal(segment.extent) == extent)
+    }
+
+    /// Whether the manifest lists a segment or a snapshot in this extent.
+    fn is_listed(&mut self, extent: Extent) -> bool {
+        let snapshots = self.manifest.snapshots.as_slice();
+        snapshots.iter().any(|snapshot| Extent::snapshot(snapshot.number) == extent)
+            || self.segment_in(extent).is_some()
+    }
+
     /// Whether the extent is on the free list; it exists.
-    fn is_free(&mut self, number: u32) -> bool {
-        let free =
-            self.manifest.free.as_mut_slice().iter_mut().find(|free: &&mut FreeExtent| free.extent == number);
+    fn is_free(&mut self, extent: Extent) -> bool {
+        let mut free = self.manifest.free.as_mut_slice().iter_mut();
+        let free = free.find(|free: &&mut FreeExtent| Extent::wal(free.extent) == extent);
         free.map(|free| free.present = true).is_some()
     }
 
     /// An extent of another store: not ours to remove. Where one of ours should be, ours is missing.
     fn take_foreign(&mut self, extent: Extent) {
-        let listed = extent.role == Role::Wal
-            && self.manifest.segments.as_slice().iter().any(|segment| segment.extent == extent.number);
-        if !listed {
-            self.manifest.free.retain(|free| extent.role != Role::Wal || free.extent != extent.number);
+        if !self.is_listed(extent) {
+            self.manifest.free.retain(|free| Extent::wal(free.extent) != extent);
             self.orphan(extent, true);
         }
     }
 
+    /// An extent without a header of its role. Whether a listed snapshot is one is for its reader to say.
     fn take_headless(&mut self, extent: Extent) {
-        let number = extent.number;
-        let listed = match extent.role {
-            Role::Manifest => true,
-            Role::Snapshot => {
-                self.manifest.snapshots.as_slice().iter().any(|snapshot| snapshot.number == number)
-            }
-            Role::Wal => self.is_free(number),
-        };
-        if listed {
-            return;
-        }
-        let segments = self.manifest.segments.as_mut_slice();
-        match segments.iter_mut().find(|segment| extent.role == Role::Wal && segment.extent == number) {
-            Some(segment) => segment.state = SegmentState::Unheaded,
-            None => self.orphan(extent, extent.role == Role::Snapshot),
+        if let Some(segment) = self.segment_in(extent) {
+            segment.state = SegmentState::Unheaded;
+        } else if !self.is_listed(extent) && !self.is_free(extent) {
+            self.orphan(extent, extent.role == Role::Snapshot);
         }
     }
 
@@ -203,12 +203,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let Some(snapshot) = self.manifest.snapshots.as_slice().get(at).copied() else { return };
         if good {
             self.report.snapshot = Some(snapshot);
-            let offset = match self.segment_index(snapshot.position.log) {
-                Some(_) => snapshot.position.offset,
-                None => 0,
-            };
-            let position = Position { offset, ..snapshot.position };
-            return self.begin_replay(Settled { position, lsn: snapshot.base });
+            return self.begin_replay(Settled { position: snapshot.position, lsn: snapshot.base });
         }
         self.report.damaged_snapshots += 1;
         self.manifest.snapshots.retain(|listed: &crate::manifest::Snapshot| listed.number != snapshot.number);

@@ -40,18 +40,14 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                 return Some(ask);
             }
             let window = self.window_at(offset);
-            if window.is_empty() {
+            if window.is_empty() && !scan.settled {
                 return self.next_manifest_extent(scan);
             }
             scan.present |= 1 << scan.extent;
             match look::<C>(window, scan.offset, self.options.geometry) {
-                SlotFound::Need(bytes) if bytes > need && window.len() < bytes && !self.filled.ends => {
-                    need = bytes
-                }
+                SlotFound::Need(bytes) if !self.filled.ends => need = bytes,
+                _ if scan.settled => return self.take_manifest(scan),
                 SlotFound::Frame { store, body, bytes } => {
-                    if scan.settled {
-                        return self.take_manifest(scan);
-                    }
                     if let Some(refusal) = scan.note(store, head(body), bytes) {
                         self.refuse(refusal);
                         return None;
@@ -71,14 +67,6 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
     fn next_manifest_extent(&mut self, mut scan: Scan) -> Option<Ask> {
         self.forget();
-        if scan.settled {
-            // The best frame has been read before and is gone now.
-            self.refuse(Refusal::Unreadable {
-                extent: Extent::manifest(scan.extent),
-                offset: u64::from(scan.offset),
-            });
-            return None;
-        }
         scan.extent += 1;
         scan.offset = 0;
         if scan.extent < MANIFEST_EXTENTS {
@@ -103,6 +91,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let extent = Extent::manifest(best.extent);
         let skip = usize::try_from(u64::from(best.offset) - self.filled.offset).unwrap_or(usize::MAX);
         let window = self.window.as_ref().get(skip..self.filled.len).unwrap_or_default();
+        // What was read before may be gone now.
         let SlotFound::Frame { body, .. } = look::<C>(window, best.offset, self.options.geometry) else {
             self.refuse(Refusal::Unreadable { extent, offset: u64::from(best.offset) });
             return None;

@@ -190,17 +190,19 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             self.stage = Stage::Rewrite(rewrite);
             return self.hand_out(Action::Sync { extent });
         }
+        // Replay may have stopped in front of what the snapshot holds, and gone on behind it.
         let (position, next) = (rewrite.reader.position(), rewrite.reader.expected());
+        let follows = |lsn: Lsn| lsn >= next && lsn <= next.max(self.base.lsn);
         if position == self.report.end {
             self.stage = Stage::Open(Opening::Drop);
-            if next != self.report.next {
+            if !follows(self.report.next) {
                 self.refuse(Refusal::Unstable { position });
             }
             return None;
         }
         let index = rewrite.index + 1;
         match self.manifest.segments.as_slice().get(index).copied() {
-            Some(segment) if segment.log <= self.report.end.log && segment.fence == next => {
+            Some(segment) if segment.log <= self.report.end.log && follows(segment.fence) => {
                 self.rewrite_segment(index, Settled::default());
             }
             _ => self.refuse(Refusal::Unstable { position }),

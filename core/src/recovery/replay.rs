@@ -8,7 +8,7 @@
 use super::{Ask, Damage, Recovery, Refusal, Scope, Stage};
 use crate::codec::check::Checksum;
 use crate::codec::frame::HEADER;
-use crate::manifest::{Loan, SegmentState};
+use crate::manifest::{Loan, Segment, SegmentState};
 use crate::types::{Epoch, Extent, Lsn, Position, Settled};
 use crate::wal::mark_bytes;
 use crate::wal::reader::{Found, Item, MarkScan, Reader};
@@ -58,7 +58,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         self.path.next = base.lsn;
         self.path.place = base.position;
         self.report.settled = self.settled;
-        let below = |segment: &&crate::manifest::Segment| segment.log < base.position.log;
+        let below = |segment: &&Segment| segment.log < base.position.log;
         let damaged = self.manifest.segments.as_slice().iter().filter(below);
         let damaged = damaged.filter(|segment| segment.state != SegmentState::Headed).count();
         self.report.unneeded_damage = u32::try_from(damaged).unwrap_or(u32::MAX);
@@ -106,7 +106,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     }
 
     /// Segments behind this place that a newer epoch wrote and whose fence is known.
-    fn newer_epochs(&self) -> impl Iterator<Item = (usize, &crate::manifest::Segment)> {
+    fn newer_epochs(&self) -> impl Iterator<Item = (usize, &Segment)> {
         let path = &self.path;
         self.manifest.segments.as_slice().iter().enumerate().filter(move |(_, segment)| {
             segment.log > path.place.log && segment.epoch > path.epoch && segment.fence != Lsn::UNKNOWN
@@ -237,17 +237,18 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
     fn begin_scan(&mut self, found: Found) {
         let place = self.path.place;
         let batch = self.path.reader.and_then(|reader| reader.batch());
-        let void = batch.map_or(0, |batch| batch.end - place.offset);
         let sealed = self.report.sealed;
+        let mut scan = self.mark_scan(place, self.path.epoch);
+        scan.end = batch.map_or(0, |batch| batch.end);
         let mut behind = Behind {
             found,
             place,
             index: self.path.index.unwrap_or(usize::MAX),
-            scan: self.mark_scan(place, self.path.epoch),
+            scan,
             limit: 0,
             followed: batch.is_some(),
             announced: batch.map_or(self.path.next, |batch| batch.next),
-            void_bytes: u64::from(void),
+            void_bytes: 0,
         };
         // Nothing was written behind a seal, and nothing can be scanned where nothing is listed.
         if sealed || self.path.index.is_none() {
@@ -304,7 +305,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         behind.followed |= scan.intact;
         behind.announced = behind.announced.max(scan.announced);
         let from = if self.path.index == Some(behind.index) { behind.place.offset } else { 0 };
-        behind.void_bytes = behind.void_bytes.max(u64::from(scan.end.saturating_sub(from)));
+        behind.void_bytes += u64::from(scan.end.saturating_sub(from));
         behind.index += 1;
         self.forget();
         let next = self.manifest.segments.as_slice().get(behind.index).copied();
@@ -338,11 +339,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if verdict == Verdict::Corrupt {
             return self.corrupt(behind.announced.max(self.settled.lsn), false);
         }
-        let begins = self.base.position.log;
-        let missing = |segment: &&crate::manifest::Segment| {
-            segment.state == SegmentState::Missing && segment.log >= begins
-        };
-        if self.manifest.segments.as_slice().iter().any(|segment| missing(&segment)) {
+        if self.missing().is_some() {
             return self.corrupt(behind.announced, true);
         }
         self.report.void_bytes = behind.void_bytes;
@@ -350,15 +347,20 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         self.end_of_log(verdict);
     }
 
+    /// The first listed segment that is not there, of those that are needed.
+    fn missing(&self) -> Option<&Segment> {
+        let needed = |segment: &&Segment| segment.log >= self.base.position.log;
+        self.manifest.segments.as_slice().iter().filter(needed).find(is_missing)
+    }
+
     /// Settled data is damaged here: the operator decides.
     fn corrupt(&mut self, announced: Lsn, missing: bool) {
-        let gone = |segment: &&crate::manifest::Segment| segment.state == SegmentState::Missing;
         let listed = self.manifest.segments.as_slice();
         let at = if missing {
-            listed.iter().find(gone)
+            self.missing()
         } else {
             // Where the next segment is gone, the log ends too early at the end of a segment that is whole.
-            self.path.index.and_then(|index| listed.get(index + 1).filter(gone).or(listed.get(index)))
+            self.path.index.and_then(|index| listed.get(index + 1).filter(is_missing).or(listed.get(index)))
         };
         let damage = Damage {
             extent: at.map(|segment| Extent::wal(segment.extent)),
@@ -366,7 +368,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             lsn: self.path.next,
             settled: self.settled,
             announced: announced.max(self.settled.lsn),
-            missing: missing || at.is_some_and(|segment| segment.state == SegmentState::Missing),
+            missing: at.as_ref().is_some_and(is_missing),
         };
         match self.options.discard_from {
             Some(lsn) if lsn == damage.lsn => {
@@ -395,4 +397,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         self.report.fresh = true;
         self.stage = Stage::Done;
     }
+}
+
+fn is_missing(segment: &&Segment) -> bool {
+    segment.state == SegmentState::Missing
 }
