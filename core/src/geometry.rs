@@ -3,6 +3,9 @@
 /// Smallest border at which a manifest frame may begin, bytes: the scan tries each one.
 pub const MANIFEST_SLOT: u32 = 512;
 
+/// No extent has more bytes.
+pub(crate) const LARGEST: u32 = 1 << 30;
+
 /// Sizes of a cached medium. All are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -46,7 +49,6 @@ impl Geometry {
     /// # Errors
     /// Names the first field that can't be used.
     pub const fn check(self) -> Result<Self, GeometryError> {
-        const LARGEST: u32 = 1 << 30;
         if !self.write_unit.is_power_of_two() || self.write_unit < 8 || self.write_unit > 4096 {
             return Err(GeometryError::WriteUnit);
         }

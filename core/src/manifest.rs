@@ -291,7 +291,7 @@ impl<L: Loan> Manifest<L> {
             self.losses.remove(0);
         }
         let _ = self.losses.push(loss);
-        self.head.losses += 1;
+        self.head.losses = self.head.losses.saturating_add(1);
     }
 
     /// Writes the frame that holds this manifest, for `offset` in a manifest extent; `None` if `out` is too short.

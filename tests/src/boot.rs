@@ -361,8 +361,9 @@ impl<'a> Boot<'a> {
     fn report_is_true(&self) -> Verdict {
         let report = self.recovery.report();
         let (next, last) = self.recovery.progress();
-        // Where the snapshot's segment is read from its place on, the bytes are known.
-        let from = report.snapshot.map(|snapshot| snapshot.position).filter(|from| from.offset > 0);
+        // Where the snapshot's segment is read from its place on, and nothing in it is passed over, the bytes are known.
+        let from = report.snapshot.filter(|_| report.unneeded_damage == 0).map(|snapshot| snapshot.position);
+        let from = from.filter(|from| from.offset > 0);
         let from = from.filter(|from| from.log == report.end.log && *from <= report.end);
         let bytes = from.map_or(report.bytes, |from| u64::from(report.end.offset - from.offset));
         let is_true = report.next == self.state.next()

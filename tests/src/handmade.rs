@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use strandline_core::action::{Action, Buffer};
+use strandline_core::codec::extent::{ExtentHeader, HeaderParsed};
 use strandline_core::geometry::Geometry;
 use strandline_core::manifest::{FreeExtent, Head, Manifest, Segment, Snapshot};
 use strandline_core::recovery::{Ask, Existing, Refusal, Report};
@@ -161,6 +162,16 @@ impl Handmade {
     /// The bytes of a segment.
     pub fn bytes(&mut self, log: u64) -> &mut [u8] {
         self.files.get_mut(&Extent::wal(number(log))).expect("it was written")
+    }
+
+    /// Changes the header of segment `log`.
+    pub fn change_header(&mut self, log: u64, change: impl FnOnce(&mut ExtentHeader)) {
+        let bytes = self.bytes(log);
+        let HeaderParsed::Header(mut header) = ExtentHeader::decode::<FastCheck>(bytes) else {
+            panic!("segment {log} has a header")
+        };
+        change(&mut header);
+        header.encode::<FastCheck>(header.geometry.0, bytes).expect("there is room");
     }
 
     /// All its files, the manifest's included.

@@ -265,20 +265,20 @@ impl Garden {
         }
         fs::create_dir_all(to.join("bin"))?;
         write_changed(&to.join("bin/soak.rs"), &fs::read(from.join("bin/soak.rs"))?)?;
-        let tests = self.copy.join("tests/tests");
-        fs::create_dir_all(&tests)?;
-        write_changed(&tests.join("recovery.rs"), &fs::read(self.root.join("tests/tests/recovery.rs"))?)
+        let by_hand = "tests/tests/recovery";
+        copy_tree(&self.root.join(by_hand), &self.copy.join(by_hand))
     }
 }
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// The modules of this package that `soak` needs.
-const SIMULATION: [&str; 14] = [
+/// The modules of this package that `soak` needs, and those that ask recovery by hand.
+const SIMULATION: [&str; 15] = [
     "boot",
     "chance",
     "coverage",
     "exhaustive",
+    "handmade",
     "nor",
     "oracle",
     "posix",

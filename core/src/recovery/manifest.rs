@@ -2,6 +2,7 @@
 
 use super::{Ask, Recovery, Refusal, Stage};
 use crate::codec::check::Checksum;
+use crate::geometry::LARGEST;
 use crate::manifest::{BodyError, Loan, MANIFEST_EXTENTS, MANIFEST_STEP, SlotFound, head, look};
 use crate::store::revise::Revising;
 use crate::types::{Extent, Revision, StoreId};
@@ -40,7 +41,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
                 return Some(ask);
             }
             let window = self.window_at(offset);
-            if window.is_empty() && !scan.settled {
+            if (window.is_empty() || scan.offset >= LARGEST) && !scan.settled {
                 return self.next_manifest_extent(scan);
             }
             scan.present |= 1 << scan.extent;
@@ -112,7 +113,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         self.settled = self.manifest.head.settled;
         self.named = best.proven.0;
         let (proven, proven_extent) = best.proven;
-        let next = best.offset + best.bytes.next_multiple_of(self.options.geometry.manifest_slot());
+        let next = (best.offset + best.bytes).next_multiple_of(self.options.geometry.manifest_slot());
         self.revising.resume(proven, proven_extent, best.extent, next);
         self.report.fresh = false;
         self.begin_headers(scan.present);

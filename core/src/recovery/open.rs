@@ -301,7 +301,10 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         head.epoch = epoch;
         head.next_log = log.next();
         head.geometry = ExtentHeader::geometry_of(self.options.geometry);
-        head.settled = Settled { position: self.report.end, lsn: self.path.next };
+        let end = Settled { position: self.report.end, lsn: self.path.next };
+        // What a snapshot holds may have been settled behind the end. What was discarded no longer is.
+        let discarded = self.report.verdict == Some(Verdict::Corrupt);
+        head.settled = if discarded { end } else { end.max(self.settled) };
         head.time = self.report.time;
         self.revising.touch();
         self.stage = Stage::Open(Opening::Revise);

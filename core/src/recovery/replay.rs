@@ -48,6 +48,8 @@ pub(super) struct Behind {
     scan: MarkScan,
     limit: u32,
     followed: bool,
+    /// Replay stopped at a batch border behind which the segment has no other batch.
+    whole: bool,
     announced: Lsn,
     void_bytes: u64,
 }
@@ -215,7 +217,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         if self.path.covered {
             self.settled.lsn > self.path.next
         } else {
-            self.settled.position > self.path.place
+            // An epoch that was opened in front of what a snapshot holds may have settled more at the same place.
+            self.settled > Settled { position: self.path.place, lsn: self.path.next }
         }
     }
 
@@ -247,6 +250,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
             scan,
             limit: 0,
             followed: batch.is_some(),
+            whole: self.path.reader.is_some() && batch.is_none(),
             announced: batch.map_or(self.path.next, |batch| batch.next),
             void_bytes: 0,
         };
@@ -302,9 +306,17 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let scan = behind.scan;
         self.settled = self.settled.max(scan.settled);
         self.named = self.named.max(scan.revision);
+        let here = self.path.index == Some(behind.index);
+        if here
+            && self.path.covered
+            && let Some((offset, _)) = scan.first.filter(|(_, next)| *next == self.base.lsn)
+        {
+            return self.go_on(behind.index, offset);
+        }
         behind.followed |= scan.intact;
+        behind.whole &= !here || !scan.intact;
         behind.announced = behind.announced.max(scan.announced);
-        let from = if self.path.index == Some(behind.index) { behind.place.offset } else { 0 };
+        let from = if here { behind.place.offset } else { 0 };
         behind.void_bytes += u64::from(scan.end.saturating_sub(from));
         behind.index += 1;
         self.forget();
@@ -325,6 +337,13 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
     }
 
+    /// What replay stopped at is in the snapshot, and the batch at `offset` begins with the first record that is not.
+    fn go_on(&mut self, index: usize, offset: u32) {
+        self.base.position.offset = offset;
+        self.go_to(index, self.base);
+        self.stage = Stage::Replay;
+    }
+
     /// Everything that can be known is known: clean, torn or corrupt.
     fn scanned(&mut self, behind: Behind) {
         let settled = self.was_settled();
@@ -337,38 +356,59 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         };
         let verdict = judge(evidence);
         if verdict == Verdict::Corrupt {
-            return self.corrupt(behind.announced.max(self.settled.lsn), false);
+            if let Some(first) = self.let_go() {
+                return self.refuse(Refusal::NoSnapshot { first });
+            }
+            let damaged = self.damaged(behind.whole);
+            return self.corrupt(behind.announced.max(self.settled.lsn), damaged);
         }
-        if self.missing().is_some() {
-            return self.corrupt(behind.announced, true);
+        let needed = |segment: &&Segment| segment.log >= self.path.place.log;
+        let missing = self.manifest.segments.as_slice().iter().filter(is_missing);
+        if let Some(missing) = missing.clone().find(needed).copied() {
+            return self.corrupt(behind.announced, Some(missing));
         }
+        let passed = missing.filter(|segment| segment.log >= self.base.position.log).count();
+        self.report.unneeded_damage += u32::try_from(passed).unwrap_or(u32::MAX);
         self.report.void_bytes = behind.void_bytes;
         self.report.void_until = behind.announced;
         self.end_of_log(verdict);
     }
 
-    /// The first listed segment that is not there, of those that are needed.
-    fn missing(&self) -> Option<&Segment> {
-        let needed = |segment: &&Segment| segment.log >= self.base.position.log;
-        self.manifest.segments.as_slice().iter().filter(needed).find(is_missing)
+    /// Where no snapshot loads that holds what was in segments that were let go of: the first record behind them.
+    fn let_go(&self) -> Option<Lsn> {
+        let next = self.manifest.segments.as_slice().get(self.path.index? + 1)?;
+        // Log ids of an epoch are dense.
+        let hole = next.epoch == self.path.epoch && next.log > self.path.place.log.next();
+        let begins = next.fence > self.path.next && next.fence != Lsn::UNKNOWN;
+        let without = self.report.damaged_snapshots > 0 && self.report.snapshot.is_none();
+        (hole && begins && without).then_some(next.fence)
+    }
+
+    /// The segment that ends the log too early: this one, or the next one of the epoch, if this one is `whole` and that one was
+    /// begun and has no header.
+    fn damaged(&self, whole: bool) -> Option<Segment> {
+        let listed = self.manifest.segments.as_slice();
+        let index = self.path.index?;
+        let next = listed.get(index + 1).filter(|next| whole && next.epoch == self.path.epoch);
+        let next = next.filter(|next| match next.state {
+            SegmentState::Missing => true,
+            SegmentState::Unheaded => self.settled.position > start_of(next),
+            SegmentState::Headed => false,
+        });
+        next.or(listed.get(index)).copied()
     }
 
     /// Settled data is damaged here: the operator decides.
-    fn corrupt(&mut self, announced: Lsn, missing: bool) {
-        let listed = self.manifest.segments.as_slice();
-        let at = if missing {
-            self.missing()
-        } else {
-            // Where the next segment is gone, the log ends too early at the end of a segment that is whole.
-            self.path.index.and_then(|index| listed.get(index + 1).filter(is_missing).or(listed.get(index)))
-        };
+    fn corrupt(&mut self, announced: Lsn, at: Option<Segment>) {
+        let missing = at.is_some_and(|segment| segment.state == SegmentState::Missing);
+        let headless = at.filter(|at| !missing && at.log > self.path.place.log);
         let damage = Damage {
             extent: at.map(|segment| Extent::wal(segment.extent)),
-            position: self.path.place,
+            position: headless.map_or(self.path.place, |segment| start_of(&segment)),
             lsn: self.path.next,
             settled: self.settled,
             announced: announced.max(self.settled.lsn),
-            missing: at.as_ref().is_some_and(is_missing),
+            missing,
         };
         match self.options.discard_from {
             Some(lsn) if lsn == damage.lsn => {
@@ -401,4 +441,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
 fn is_missing(segment: &&Segment) -> bool {
     segment.state == SegmentState::Missing
+}
+
+fn start_of(segment: &Segment) -> Position {
+    Position { log: segment.log, offset: 0 }
 }

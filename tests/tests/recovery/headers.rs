@@ -1,6 +1,6 @@
 //! What is made of each extent's header.
 
-use strandline_core::codec::extent::{ExtentHeader, HeaderParsed, HeaderRole};
+use strandline_core::codec::extent::{ExtentHeader, HeaderRole};
 use strandline_core::geometry::Geometry;
 use strandline_core::recovery::{Ask, Existing, Refusal};
 use strandline_core::types::{Epoch, Extent, LogId, Lsn, Millis, Revision, StoreId};
@@ -31,16 +31,6 @@ fn a_number_far_above_all_that_are_listed_is_a_strays() {
     }
 }
 
-/// Changes the header of segment `log`.
-fn rewrite(store: &mut Handmade, log: u64, change: impl FnOnce(&mut ExtentHeader)) {
-    let bytes = store.bytes(log);
-    let HeaderParsed::Header(mut header) = ExtentHeader::decode::<FastCheck>(bytes) else {
-        panic!("segment {log} has a header")
-    };
-    change(&mut header);
-    header.encode::<FastCheck>(header.geometry.0, bytes).unwrap();
-}
-
 /// Two segments with two records each, of one epoch.
 fn two() -> Handmade {
     let mut store = Handmade::default();
@@ -61,7 +51,7 @@ fn a_segment_is_entered_by_its_own_header_only() {
     ];
     for (row, other) in others.into_iter().enumerate() {
         let mut store = two();
-        rewrite(&mut store, 2, other);
+        store.change_header(2, other);
         let started = store.started();
         let report = started.report();
         assert_eq!((report.next, report.void_until), (Lsn(3), Lsn(5)), "{row}: marks say what there was");

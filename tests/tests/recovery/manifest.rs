@@ -1,9 +1,10 @@
 //! Which manifest is taken.
 
-use strandline_core::manifest::{Head, Manifest, Segment};
+use strandline_core::geometry::Geometry;
+use strandline_core::manifest::{Head, MANIFEST_EXTENTS, Manifest, Segment};
 use strandline_core::recovery::{Ask, Refusal};
 use strandline_core::types::{Epoch, Extent, LogId, Lsn, Revision};
-use strandline_tests::handmade::{Files, GEOMETRY, STORE, ask, recovery};
+use strandline_tests::handmade::{Files, GEOMETRY, Handmade, STORE, Start, ask, recovery};
 use strandline_tests::setup::{FastCheck, Heap};
 
 const BYTES: usize = GEOMETRY.manifest_bytes as usize;
@@ -39,7 +40,11 @@ fn files(manifests: [&[u8]; 2]) -> Files {
 /// The revision that a recovery over these manifest extents takes.
 fn taken(manifests: [&[u8]; 2]) -> Revision {
     let (mut recovery, files) = (recovery(GEOMETRY, None), files(manifests));
-    assert_eq!(ask(&mut recovery, |extent, _| files.get(&extent).cloned()), Ask::NextExtent);
+    let file = |extent: Extent, _| {
+        assert!(extent.number < MANIFEST_EXTENTS, "there are no more");
+        files.get(&extent).cloned()
+    };
+    assert_eq!(ask(&mut recovery, file), Ask::NextExtent);
     recovery.manifest().head.revision
 }
 
@@ -81,4 +86,28 @@ fn one_that_is_another_when_it_is_read_again_is_not_taken() {
         });
         assert_eq!(asked, refused);
     }
+}
+
+#[test]
+fn the_next_revision_does_not_share_a_sector_with_the_newest_one() {
+    let larger = Geometry { batch_align: 1024, ..GEOMETRY };
+    let mut store = Handmade::default();
+    store.segment(1, 1, 1, &[1]);
+    let mut files = store.all_files();
+    // It was written when frames began at every 512 bytes.
+    let slot = 3584;
+    let frames = &mut files.get_mut(&Extent::manifest(0)).unwrap()[..];
+    frames.fill(0);
+    for log in (3..95).step_by(2) {
+        store.list(log, 1, Lsn(u64::MAX / 2 + log));
+        store.files.insert(Extent::wal(u32::try_from(log).unwrap()), vec![0; 4096]);
+    }
+    let bytes = store.manifest.encode::<FastCheck>(3584, GEOMETRY, &mut frames[slot..]).unwrap();
+    assert!(slot + bytes > 4096 && bytes < 1024, "{bytes}");
+    let there = frames[..5120].to_vec();
+    files.extend(store.files);
+    let started = Start { geometry: larger, ..Start::default() }.of(files);
+    assert_eq!(started.report().next, Lsn(2));
+    let frames = &started.files[&Extent::manifest(0)];
+    assert!(frames[..5120] == there && frames[5120..5128] != [0; 8], "it begins at the next sector");
 }

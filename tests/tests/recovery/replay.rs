@@ -94,6 +94,64 @@ fn a_segment_that_is_gone_further_on_is_not_named_for_damage_here() {
 }
 
 #[test]
+fn the_next_segment_is_not_the_damage_where_this_one_is_not_whole() {
+    // A record, a mark with a batch behind it, and the end of the last batch.
+    for place in [200, 320, 500] {
+        let mut store = log(&[&[2, 2, 2], &[1]]);
+        store.manifest.head.settled = at(1, 704, 7);
+        store.files.remove(&Extent::wal(2));
+        store.bytes(1)[place] ^= 1;
+        let damage = damage(&store.started());
+        assert_eq!((damage.extent, damage.missing), (Some(Extent::wal(1)), false), "damage at {place}");
+    }
+    // This one has lost its header.
+    let mut store = log(&[&[2], &[2], &[1]]);
+    store.manifest.head.settled = at(2, 320, 5);
+    store.snapshot(9, at(2, 0, 3));
+    store.bytes(2)[..128].fill(0);
+    store.files.remove(&Extent::wal(3));
+    assert_eq!(damage(&store.started()).extent, Some(Extent::wal(2)));
+    // The next one is of another epoch, and does not begin where this one ends.
+    let mut store = log(&[&[2, 2]]);
+    store.manifest.head.settled = at(1, 512, 5);
+    store.segment(2, 2, 5, &[1]);
+    store.bytes(1)[320..].fill(0);
+    store.files.remove(&Extent::wal(2));
+    let damage = damage(&store.started());
+    assert_eq!((damage.extent, damage.lsn, damage.missing), (Some(Extent::wal(1)), Lsn(3), false));
+}
+
+#[test]
+fn a_segment_that_a_snapshot_ends_in_may_be_gone() {
+    // The next one is of the next epoch, or of the same one.
+    for epoch in [2, 1] {
+        let mut store = log(&[&[2, 2]]);
+        store.segment(2, epoch, 5, &[2]);
+        store.snapshot(9, at(1, 512, 5));
+        store.files.remove(&Extent::wal(1));
+        let started = store.started();
+        assert_eq!(started.lsns, [Lsn(5), Lsn(6)], "epoch {epoch}");
+        assert_eq!(started.report().unneeded_damage, 1);
+        assert_eq!(started.orphans, []);
+    }
+}
+
+#[test]
+fn where_no_snapshot_loads_what_was_let_go_of_is_not_called_damage() {
+    let mut store = Handmade::default();
+    store.segment(1, 1, 1, &[2]);
+    let end = store.segment(5, 1, 9, &[2]);
+    store.snapshot(9, at(5, 128, 9));
+    store.manifest.head.settled = end;
+    assert_eq!(store.started().lsns, [Lsn(9), Lsn(10)]);
+    let unloaded = store.start(&Start { loads: false, ..Start::default() });
+    assert_eq!(unloaded.ended, Err(Refusal::NoSnapshot { first: Lsn(9) }));
+    // Without a snapshot that was damaged, it is.
+    store.manifest.snapshots.clear();
+    assert_eq!(damage(&store.started()).lsn, Lsn(3));
+}
+
+#[test]
 fn what_a_snapshot_holds_may_be_gone() {
     let with_snapshot = |segments: &[&[u32]]| {
         let mut store = log(segments);
@@ -167,6 +225,46 @@ fn damage_that_a_snapshot_covers_costs_only_what_is_behind_it() {
 }
 
 #[test]
+fn replay_goes_on_behind_damage_that_a_snapshot_covers_at_the_first_record_that_it_does_not_hold() {
+    // The damaged batch ends where the snapshot does; whether more is known to be durable changes nothing.
+    for settled in [at(1, 512, 5), at(1, 704, 7), at(2, 256, 8)] {
+        let mut store = log(&[&[2, 2, 2], &[1]]);
+        store.bytes(1)[450] ^= 1;
+        store.manifest.head.settled = settled;
+        store.snapshot(9, at(1, 320, 5));
+        let started = store.started();
+        assert_eq!(started.lsns, [Lsn(5), Lsn(6), Lsn(7)]);
+        let report = started.report();
+        assert_eq!((report.verdict, report.unneeded_damage), (Some(Verdict::Clean), 1));
+        // The same from the files that this start left.
+        assert_eq!(Start::default().of(started.files).lsns, [Lsn(5), Lsn(6), Lsn(7)]);
+    }
+}
+
+#[test]
+fn an_epoch_that_was_opened_behind_covered_damage_is_not_forgotten_without_the_snapshot() {
+    let mut store = log(&[&[2, 2]]);
+    store.bytes(1)[450] ^= 1;
+    store.manifest.head.settled = at(1, 512, 5);
+    store.snapshot(8, at(1, 128, 1));
+    store.snapshot(9, at(1, 320, 5));
+    let started = store.started();
+    assert_eq!((started.report().next, started.segments), (Lsn(5), vec![LogId(1), LogId(2)]));
+    // Now the newer one is gone as well, and records of the new epoch may have been acknowledged.
+    let mut files = started.files;
+    files.remove(&Extent::snapshot(9));
+    let lost = damage(&Start::default().of(files));
+    assert_eq!((lost.extent, lost.lsn, lost.settled), (Some(Extent::wal(1)), Lsn(4), at(1, 512, 5)));
+    // Nor where a start of an earlier version said that less was settled.
+    let mut store = log(&[&[2, 2]]);
+    store.bytes(1)[450] ^= 1;
+    store.manifest.head.settled = at(1, 448, 5);
+    store.segment(2, 2, 5, &[1]);
+    store.snapshot(8, at(1, 128, 1));
+    assert_eq!(damage(&store.started()).lsn, Lsn(4));
+}
+
+#[test]
 fn nothing_is_looked_for_behind_a_seal() {
     let reads = |seal| {
         let mut store = Handmade::default();
@@ -215,6 +313,6 @@ fn a_witness_is_found_near_the_start_of_a_segment_whose_header_is_damaged() {
     assert_eq!((report.next, report.void_until), (Lsn(3), Lsn(4)));
     store.batch(1, at(2, 256, 4), 1);
     let damage = damage(&store.start(&start));
-    assert_eq!((damage.extent, damage.lsn, damage.announced), (Some(Extent::wal(1)), Lsn(3), Lsn(5)));
-    assert_eq!(damage.position, at(1, 320, 3).position);
+    assert_eq!((damage.extent, damage.lsn, damage.announced), (Some(Extent::wal(2)), Lsn(3), Lsn(5)));
+    assert_eq!((damage.position, damage.missing), (at(2, 0, 3).position, false), "its header");
 }

@@ -1,7 +1,7 @@
 //! What is written again before a store is opened.
 
 use strandline_core::recovery::Refusal;
-use strandline_core::types::{Extent, Lsn, Settled};
+use strandline_core::types::{Epoch, Extent, LogId, Lsn, Settled};
 use strandline_tests::handmade::{Files, Handmade, Start, Started, at};
 
 /// Five records in two segments of one epoch.
@@ -90,8 +90,9 @@ fn a_medium_that_changes_while_it_is_read_opens_nothing_that_it_would_not_read_a
     let changes = [
         changed(1, |store| store.bytes(1)[320..].fill(0)),
         changed(1, |store| store.bytes(1).fill(0)),
-        written(1, 0, 1, &[2, 1]),
-        written(1, 1, 0, &[2, 1]),
+        changed(1, |store| store.change_header(1, |header| header.log = LogId(2))),
+        changed(1, |store| store.change_header(1, |header| header.epoch = Epoch(2))),
+        changed(1, |store| store.change_header(1, |header| header.fence = Lsn(2))),
         written(1, 1, 1, &[2, 0]),
         written(1, 1, 1, &[2, 2]),
         written(2, 1, 4, &[1]),
