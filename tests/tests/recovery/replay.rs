@@ -95,8 +95,8 @@ fn a_segment_that_is_gone_further_on_is_not_named_for_damage_here() {
 
 #[test]
 fn the_next_segment_is_not_the_damage_where_this_one_is_not_whole() {
-    // A record, a mark with a batch behind it, and the end of the last batch.
-    for place in [200, 320, 500] {
+    // A record, a mark with a batch behind it, and a record of the last batch.
+    for place in [200, 320, 650] {
         let mut store = log(&[&[2, 2, 2], &[1]]);
         store.manifest.head.settled = at(1, 704, 7);
         store.files.remove(&Extent::wal(2));
@@ -104,13 +104,15 @@ fn the_next_segment_is_not_the_damage_where_this_one_is_not_whole() {
         let damage = damage(&store.started());
         assert_eq!((damage.extent, damage.missing), (Some(Extent::wal(1)), false), "damage at {place}");
     }
-    // This one has lost its header.
-    let mut store = log(&[&[2], &[2], &[1]]);
-    store.manifest.head.settled = at(2, 320, 5);
-    store.snapshot(9, at(2, 0, 3));
-    store.bytes(2)[..128].fill(0);
-    store.files.remove(&Extent::wal(3));
-    assert_eq!(damage(&store.started()).extent, Some(Extent::wal(2)));
+    // This one has lost its header, or everything.
+    for bytes in [128, 4096] {
+        let mut store = log(&[&[2], &[2], &[1]]);
+        store.manifest.head.settled = at(2, 320, 5);
+        store.snapshot(9, at(2, 0, 3));
+        store.bytes(2)[..bytes].fill(0);
+        store.files.remove(&Extent::wal(3));
+        assert_eq!(damage(&store.started()).extent, Some(Extent::wal(2)), "{bytes} bytes are gone");
+    }
     // The next one is of another epoch, and does not begin where this one ends.
     let mut store = log(&[&[2, 2]]);
     store.manifest.head.settled = at(1, 512, 5);
@@ -149,6 +151,15 @@ fn where_no_snapshot_loads_what_was_let_go_of_is_not_called_damage() {
     // Without a snapshot that was damaged, it is.
     store.manifest.snapshots.clear();
     assert_eq!(damage(&store.started()).lsn, Lsn(3));
+    // And where nothing was let go of: log ids of an epoch are dense, those of two are not.
+    for (log, epoch) in [(2, 1), (3, 2)] {
+        let mut store = self::log(&[&[2, 2]]);
+        store.manifest.head.settled = store.segment(log, epoch, 5, &[1]);
+        store.snapshot(9, at(log, 128, 5));
+        store.bytes(1)[320..].fill(0);
+        let damage = damage(&store.start(&Start { loads: false, ..Start::default() }));
+        assert_eq!((damage.extent, damage.lsn), (Some(Extent::wal(1)), Lsn(3)), "segment {log}");
+    }
 }
 
 #[test]
@@ -205,6 +216,8 @@ fn what_is_void_is_counted() {
     assert_eq!(found(&store), (704 - 448 + 256, Lsn(8)), "by its mark");
     store.bytes(2)[128..].fill(0);
     assert_eq!(found(&store), (704 - 448, Lsn(7)), "by its header");
+    store.bytes(2).fill(0);
+    assert_eq!(found(&store), (704 - 448, Lsn(7)), "it was not begun");
 }
 
 #[test]
