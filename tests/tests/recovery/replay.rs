@@ -151,6 +151,15 @@ fn where_no_snapshot_loads_what_was_let_go_of_is_not_called_damage() {
     // Without a snapshot that was damaged, it is.
     store.manifest.snapshots.clear();
     assert_eq!(damage(&store.started()).lsn, Lsn(3));
+    // So it is where nothing says how much was let go of.
+    let mut store = Handmade::default();
+    store.segment(1, 1, 1, &[2]);
+    store.list(5, 1, Lsn::UNKNOWN);
+    store.manifest.head.settled = store.write(5, 1, 9, &[2]);
+    store.bytes(5)[..128].fill(0);
+    store.snapshot(9, at(5, 128, 9));
+    let headless = damage(&store.start(&Start { loads: false, ..Start::default() }));
+    assert_eq!((headless.extent, headless.lsn), (Some(Extent::wal(5)), Lsn(3)));
     // And where nothing was let go of: log ids of an epoch are dense, those of two are not.
     for (log, epoch) in [(2, 1), (3, 2)] {
         let mut store = self::log(&[&[2, 2]]);
