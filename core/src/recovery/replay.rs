@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   enter ─► read ─► stop ─► fenced or rotated ─► enter the next one
-//!                     └────► scan what is behind ─► clean, torn, corrupt
+//!          ▲          └────► scan what is behind ─► clean, torn, corrupt
+//!          └─────────────────────────┘ a snapshot holds what is damaged
 //! ```
 
 use super::{Ask, Damage, Recovery, Refusal, Scope, Stage};
