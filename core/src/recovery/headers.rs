@@ -90,7 +90,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
         self.named = self.named.max(header.revision);
         if (extent.role == Role::Snapshot) != (header.role == HeaderRole::Snapshot) {
-            return self.take_headless(extent);
+            return self.take_misnamed(extent);
         }
         if extent.role == Role::Snapshot {
             if !self.is_listed(extent) {
@@ -139,6 +139,14 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         free.map(|free| free.present = true).is_some()
     }
 
+    /// An extent of ours that holds something else than its name says: it may be the only copy.
+    fn take_misnamed(&mut self, extent: Extent) {
+        match self.segment_in(extent) {
+            Some(segment) => segment.state = SegmentState::Unheaded,
+            None => self.take_foreign(extent),
+        }
+    }
+
     /// An extent of another store: not ours to remove. Where one of ours should be, ours is missing.
     fn take_foreign(&mut self, extent: Extent) {
         if !self.is_listed(extent) {
@@ -147,7 +155,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         }
     }
 
-    /// An extent without a header of its role. Whether a listed snapshot is one is for its reader to say.
+    /// An extent without a header. Whether a listed snapshot is one is for its reader to say.
     fn take_headless(&mut self, extent: Extent) {
         if let Some(segment) = self.segment_in(extent) {
             segment.state = SegmentState::Unheaded;

@@ -166,7 +166,7 @@ pub enum Refusal {
     },
     /// No snapshot can be loaded, and the log does not begin at the first record.
     NoSnapshot {
-        /// The first LSN that the log still has.
+        /// The first LSN from which on the log is whole.
         first: Lsn,
     },
     /// Damage was found at another LSN than the one that was to be discarded from.

@@ -340,7 +340,7 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
 
     /// What replay stopped at is in the snapshot, and the batch at `offset` begins with the first record that is not.
     fn go_on(&mut self, index: usize, offset: u32) {
-        self.base.position.offset = offset;
+        self.base.position = Position { offset, ..self.path.place };
         self.go_to(index, self.base);
         self.stage = Stage::Replay;
     }
@@ -380,9 +380,8 @@ impl<C: Checksum, L: Loan> Recovery<C, L> {
         let next = self.manifest.segments.as_slice().get(self.path.index? + 1)?;
         // Log ids of an epoch are dense.
         let hole = next.epoch == self.path.epoch && next.log > self.path.place.log.next();
-        let begins = next.fence > self.path.next && next.fence != Lsn::UNKNOWN;
         let without = self.report.damaged_snapshots > 0 && self.report.snapshot.is_none();
-        (hole && begins && without).then_some(next.fence)
+        (hole && without).then_some(next.fence).filter(|first| *first != Lsn::UNKNOWN)
     }
 
     /// The segment that ends the log too early: this one, or the next one of the epoch, if this one is `whole` and that one was

@@ -2,6 +2,7 @@
 
 use strandline_core::codec::extent::{ExtentHeader, HeaderRole};
 use strandline_core::geometry::Geometry;
+use strandline_core::manifest::FreeExtent;
 use strandline_core::recovery::{Ask, Existing, Refusal};
 use strandline_core::types::{Epoch, Extent, LogId, Lsn, Millis, Revision, StoreId};
 use strandline_core::wal::verdict::Verdict;
@@ -132,6 +133,15 @@ fn files_under_another_roles_name_are_told_by_their_name() {
     let started = store.started();
     assert_eq!(started.report().next, Lsn(5));
     assert_eq!(started.orphans, [(Extent::snapshot(2), true)]);
+    // A snapshot under the name of a segment, at a new number and at that of a free one.
+    let mut store = two();
+    store.manifest.free.push(FreeExtent { extent: 6, freed: Revision(1), present: false }).unwrap();
+    store.files.insert(Extent::wal(6), segment.clone());
+    store.change_header(6, |header| header.role = HeaderRole::Snapshot);
+    store.files.insert(Extent::wal(7), store.files[&Extent::wal(6)].clone());
+    let started = store.started();
+    assert_eq!(started.report().next, Lsn(5));
+    assert_eq!(started.orphans, [(Extent::wal(7), true), (Extent::wal(6), true)]);
     // The same where a snapshot is listed: whether it loads decides.
     let mut store = two();
     store.snapshot(2, at(1, 320, 3));
